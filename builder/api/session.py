@@ -201,15 +201,14 @@ class Session:
         from tiffin.builder.sandbox.isolation_cache import TierMemory
 
         forced = isolation or os.environ.get("TIFFIN_ISOLATION") or None
-        memory = TierMemory(self.state.locks / "tier")
-        found = None if forced else memory.recall()
+        memory = TierMemory(self.state.locks / (f"tier-{forced}" if forced else "tier"))
+        found = memory.recall()
         if found is None:
             from tiffin.builder.sandbox.tiers.choice import choose
 
             with self.state.scratch("probe") as place:
                 found = choose(forced, place)
-            if not forced:
-                memory.remember(found)
+            memory.remember(found)
         if keep is not None and found.id_map is not None and found.id_map.helpers is not None:
             from tiffin.builder.sandbox.keepid import keeping
 

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import BinaryIO, cast
 
 from tiffin.builder.api.farm.faults import Faults
+from tiffin.builder.api.farm.joined import load_requests
 from tiffin.builder.api.farm.link import DriverCache, WorkerLink
 from tiffin.builder.api.session import BUILDING, Session
 from tiffin.builder.errors import MissingBlobError, StoreError, TiffinError
@@ -50,12 +51,28 @@ if TYPE_CHECKING:
     from tiffin.builder.image.streaming_fetch import FetchObserver
     from tiffin.builder.instructions.base import Step
     from tiffin.builder.sandbox.isolation import Isolation
+    from tiffin.builder.sandbox.launch import Launcher
     from tiffin.builder.sharing.caches import SharedCaches
     from tiffin.builder.solver.results import StepMade
     from tiffin.builder.sources.trees import SourceTree
 
 
-def make_unit() -> None:
+class Ready:
+    """What is made before the unit is known: the namespace of the worker's tier is entered, and what starts sandboxes
+    runs there.
+    """
+
+    def __init__(self) -> None:
+        self.session = Session()
+        self.launcher: Launcher | None = None
+
+    def prepare(self) -> None:
+        """Make it; the process has one thread. Raises TiffinError."""
+        if self.session.isolate(None).tier.runs_commands:
+            self.launcher = self.session.launch()
+
+
+def make_unit(ready: Ready) -> None:
     """Make the unit that comes in, and end the process."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
@@ -66,7 +83,7 @@ def make_unit() -> None:
     unit = worker.first()
     faults = Faults(StateDir.default_root(os.environ))
     try:
-        _UnitMaker(unit, worker).make()
+        _UnitMaker(unit, worker, ready).make()
         worker.tell(Ended(unit=unit.name))
     except KeyboardInterrupt:
         pass
@@ -100,14 +117,14 @@ def load() -> None:
     import tiffin.builder.sharing.caches
     import tiffin.builder.solver.pending
     import tiffin.builder.solver.step_runner
+    import tiffin.cache.foundation.spreading
     import tiffin.cache.shared.deadline
     import tiffin.cache.shared.signing
     import tiffin.cache.shared.tier
     import tiffin.cache.shared.upload
     import tiffin.cache.store.local  # noqa: F401
-    from tiffin.cache.connections import Connections
 
-    Connections(trust_env=False).session()  # loads requests
+    load_requests()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -137,10 +154,11 @@ def describe(isolation: str) -> Mapping[str, object]:
 class _UnitMaker:
     """Makes the steps of one unit with what a local build has."""
 
-    def __init__(self, unit: Unit, worker: WorkerLink) -> None:
+    def __init__(self, unit: Unit, worker: WorkerLink, ready: Ready) -> None:
         self._unit = unit
         self._worker = worker
-        self._session = Session()
+        self._ready = ready
+        self._session = ready.session
         self._remote_made: Remote | None = None
         self._fetched: dict[BlobRef, bool] = {}  # what is brought up; whether it is for the target
 
@@ -169,7 +187,8 @@ class _UnitMaker:
         from tiffin.builder.execute.executor import StepContext, StepExecutor
 
         session = self._session
-        isolation = session.enter(layers, self._unit.isolation or None)
+        isolation = session.isolate(self._unit.isolation or None)
+        layers.use_trees(isolation.idmap_tag)
         runner = self._runner(isolation, stack)
         contexts = self._contexts()
         return StepExecutor(
@@ -199,7 +218,7 @@ class _UnitMaker:
         if not runs:
             return None
         check_isolation(runs, isolation)
-        launcher = self._session.launch()
+        launcher = self._ready.launcher or self._session.launch()
         stack.callback(launcher.close)
         return Runner(launcher, self._worker, isolation, self._session.state.filters, None)
 

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 EXTRA = 'run pip install "tiffin[farm]"'
 
 
+def load_requests() -> None:
+    """Load what speaks to registries: it takes longer than a small push does."""
+    from tiffin.cache.connections import Connections
+
+    Connections(trust_env=False).session()
+
+
 class JoinedFarm:
     """The farm of one command: joined by the first who needs it, left at the end."""
 
@@ -31,7 +38,7 @@ class JoinedFarm:
                     from tiffin.builder.farm.dask.driver import Farm
                 except ImportError as exc:
                     raise UsageError(f"--farm needs the package {exc.name}", remedy=EXTRA) from exc
-                self._farm = Farm(self._access, lambda text: sink.emit(WarningMessage(message=text)))
+                self._farm = Farm(self._access, lambda text: sink.emit(WarningMessage(message=text)), load_requests)
             return self._farm
 
     @property

@@ -8,19 +8,17 @@ tiffin_put            {"files": [[DIGEST, SIZE], …]}; the answer {"missing": [
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from distributed.comm import Comm
 
 from tiffin.builder.errors import StoreError
-from tiffin.builder.farm.dask.trust import connected
+from tiffin.builder.farm.dask.lines import Lines, read
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.blobs import BlobStore
 
 CHUNK_BYTES = 4 << 20
-CONNECT_SECONDS = 10.0  # for TLS between two machines that are busy
-SILENT_SECONDS = 20.0  # between two pieces
 GET, PUT = "tiffin_get", "tiffin_put"
 
 
@@ -36,25 +34,19 @@ async def send_blob(comm: Comm, blobs: BlobStore, digest: Digest) -> None:
     await comm.write({"end": True})
 
 
-async def fetch_blob(
-    address: str, arguments: Mapping[str, Any], digest: Digest, size_bytes: int, blobs: BlobStore
-) -> bool:
+async def fetch_blob(address: str, lines: Lines, digest: Digest, size_bytes: int, blobs: BlobStore) -> bool:
     """Bring a blob here from a worker; False where that does not have it, or fails. Raises StoreError for this disk."""
     try:
-        comm = await connected(address, CONNECT_SECONDS, arguments)
-    except OSError:
-        return False
-    try:
-        await comm.write({"op": GET, "digest": str(digest), "reply": False})
-        size = (await _read(comm))["size"]
-        if size is None or (size_bytes >= 0 and size != size_bytes):
-            return False
-        await _take(comm, blobs, digest, size)
-        return True
+        async with lines.asked(address, {"op": GET, "digest": str(digest)}) as (comm, answer):
+            size = answer["size"]
+            if size is None:
+                return False
+            if size_bytes >= 0 and size != size_bytes:
+                raise OSError("it has something else")
+            await _take(comm, blobs, digest, size)
+            return True
     except (OSError, TimeoutError, KeyError, TypeError):
         return False
-    finally:
-        comm.abort()
 
 
 async def take_blobs(comm: Comm, blobs: BlobStore, files: Sequence[Sequence[Any]]) -> None:
@@ -73,40 +65,30 @@ async def take_blobs(comm: Comm, blobs: BlobStore, files: Sequence[Sequence[Any]
 
 async def put_blobs(
     address: str,
-    arguments: Mapping[str, Any],
+    lines: Lines,
     files: Sequence[tuple[Digest, int]],
     pieces: Callable[[Digest], Iterable[bytes]],
 ) -> int:
     """Bring blobs to a worker that lacks them; return the bytes sent. Raises OSError, StoreError for its disk, and what
     `pieces`, which gives the content of one, raises.
     """
-    comm = await connected(address, CONNECT_SECONDS, arguments)
     sent = 0
-    try:
-        await comm.write({"op": PUT, "files": [[str(digest), size] for digest, size in files], "reply": False})
-        for number in (await _read(comm))["missing"]:
+    question = {"op": PUT, "files": [[str(digest), size] for digest, size in files]}
+    async with lines.asked(address, question) as (comm, answer):
+        for number in answer["missing"]:
             parts = iter(pieces(files[number][0]))
             while (data := await asyncio.to_thread(next, parts, None)) is not None:
                 await comm.write({"data": data})
                 sent += len(data)
             await comm.write({"end": True})
-        failure = (await _read(comm))["failure"]
+        failure = (await read(comm))["failure"]
         if failure:
             raise StoreError(str(failure))
-        return sent
-    finally:
-        comm.abort()
+    return sent
 
 
 async def _take(comm: Comm, blobs: BlobStore, digest: Digest, size: int) -> None:
     with blobs.ingest(digest.algorithm) as writer:
-        while "data" in (message := await _read(comm)):
+        while "data" in (message := await read(comm)):
             await asyncio.to_thread(writer.write, message["data"])
         await asyncio.to_thread(writer.commit, digest, size)
-
-
-async def _read(comm: Comm) -> dict[str, Any]:
-    message = await asyncio.wait_for(comm.read(), SILENT_SECONDS)
-    if not isinstance(message, dict):
-        raise OSError("another answer than was expected")
-    return message

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from tiffin.builder.errors import BuildError, StoreError, TiffinError
 from tiffin.builder.events import Event, StepCached, StepStarted, WarningMessage
 from tiffin.builder.farm.dask.blobs import put_blobs
 from tiffin.builder.farm.dask.host import run_unit
+from tiffin.builder.farm.dask.lines import Lines
 from tiffin.builder.farm.dask.member import Member
 from tiffin.builder.farm.jobs import Job, layers_of
 from tiffin.builder.farm.placement import Placement
@@ -59,7 +60,7 @@ class Dispatch:
     def __init__(
         self,
         client: Client,
-        arguments: Mapping[str, Any],
+        lines: Lines,
         spawn: Spawn,
         lost: Callable[[Member, str], Coroutine[Any, Any, None]],
         wait_seconds: float,
@@ -68,7 +69,7 @@ class Dispatch:
     ) -> None:
         self.members: dict[str, Member] = {}  # by name
         self._client = client
-        self._arguments = arguments
+        self._lines = lines
         self._spawn = spawn
         self._lost = lost
         self._wait_seconds = wait_seconds
@@ -221,7 +222,7 @@ class Dispatch:
 
     async def _bring_files(self, member: Member, job: Job) -> None:
         began = time.monotonic()
-        sent = await member.bring(job.files, partial(put_blobs, member.address, self._arguments), job.source.pieces)
+        sent = await member.bring(job.files, partial(put_blobs, member.address, self._lines), job.source.pieces)
         if sent >= MEASURED_BYTES and member.name in self.members:
             self._placement.saw_transfer(member.name, sent, time.monotonic() - began)
 
@@ -371,7 +372,7 @@ class Dispatch:
                 reason = await asyncio.to_thread(job.source.bring, ref)
             if not reason:
                 size = job.files.get(ref.digest, ref.size_bytes)
-                await put_blobs(member.address, self._arguments, [(ref.digest, size)], job.source.pieces)
+                await put_blobs(member.address, self._lines, [(ref.digest, size)], job.source.pieces)
                 self._hold(member, str(ref.digest))
         except (OSError, TimeoutError, TiffinError) as exc:
             reason = first_line(exc)

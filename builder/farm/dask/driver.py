@@ -20,6 +20,7 @@ from tiffin.builder.farm.address import FarmAccess
 from tiffin.builder.farm.dask.blobs import fetch_blob
 from tiffin.builder.farm.dask.dispatch import Dispatch, first_line
 from tiffin.builder.farm.dask.host import NAME, FarmPlugin
+from tiffin.builder.farm.dask.lines import Lines
 from tiffin.builder.farm.dask.member import Member, meet
 from tiffin.builder.farm.dask.trust import security_of
 from tiffin.builder.farm.jobs import Job
@@ -32,6 +33,7 @@ LOOK_SECONDS = 0.5  # between looks at who is there
 NAMESAKE_SECONDS = 20.0  # in which a worker is found lost whose place another one took
 RETRY_SECONDS = 2.0  # before a worker is asked again that did not answer
 GONE_SECONDS = 10.0  # without a scheduler, after which nothing more is expected
+MEANWHILE_SECONDS = 1.0  # until the first steps are at work
 STOP_SECONDS = 1.0  # for the workers to be told that nothing is wanted any more
 
 
@@ -42,12 +44,15 @@ def silence() -> None:
 
 
 class Farm:
-    """A farm that one command uses; made when a step has to run there. `warn` is told what is amiss with workers.
+    """A farm that one command uses; made when a step has to run there. `warn` is told what is amiss with workers;
+    `meanwhile` is called once the workers have something to do, and the driver has nothing.
 
     Raises BuildError where its scheduler does not answer.
     """
 
-    def __init__(self, access: FarmAccess, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, access: FarmAccess, warn: Callable[[str], None], meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
         self._access = access
         self._warn = warn
         self._addresses: dict[str, Member] = {}
@@ -61,6 +66,7 @@ class Farm:
         silence()
         security = security_of(access.trust)
         self._arguments = security.get_connection_args("client")
+        self._lines = Lines(self._arguments)
         try:
             self._client = Client(access.address, security=security, timeout=START_SECONDS, set_as_default=False)
             self._client.register_plugin(FarmPlugin(), NAME)
@@ -73,13 +79,14 @@ class Farm:
         self._loop = cast(asyncio.AbstractEventLoop, self._client.loop.asyncio_loop)
         self._dispatch = Dispatch(
             self._client,
-            self._arguments,
+            self._lines,
             self._spawn,
             self._lost,
             access.wait_seconds,
             speculates=access.speculates,
         )
         self._loop.call_soon_threadsafe(self._spawn, self._follow())
+        self._loop.call_soon_threadsafe(self._spawn, self._do_meanwhile(meanwhile))
 
     # -- from other threads --------------------------------------------------------------------------------------------
 
@@ -168,6 +175,10 @@ class Farm:
             self._dispatch.speculate()
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def _do_meanwhile(self, what: Callable[[], object]) -> None:
+        await asyncio.sleep(MEANWHILE_SECONDS)
+        await asyncio.to_thread(what)
+
     async def _keep_to(self, addresses: Sequence[str]) -> None:
         for gone in [address for address in self._addresses if address not in addresses]:
             await self._lost(self._addresses[gone], "it left the farm")
@@ -229,11 +240,12 @@ class Farm:
 
     async def _fetch(self, ref: BlobRef, blobs: BlobStore) -> bool:
         for address in self._dispatch.holders(Digest.parse(str(ref.digest))):
-            if await fetch_blob(address, self._arguments, ref.digest, ref.size_bytes, blobs):
+            if await fetch_blob(address, self._lines, ref.digest, ref.size_bytes, blobs):
                 return True
         return False
 
     async def _leave(self) -> None:
+        self._lines.close()
         for member in list(self._addresses.values()):
             member.leave()
         for task in list(self._tasks):

@@ -23,6 +23,7 @@ from distributed.core import Status
 
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
 from tiffin.builder.farm.dask.blobs import GET, PUT, fetch_blob, send_blob, take_blobs
+from tiffin.builder.farm.dask.lines import Lines
 from tiffin.builder.farm.dask.sessions import CHILD, DriverSession, RunningUnit, UnitServer
 from tiffin.builder.farm.pipes import read_frame, write_frame
 from tiffin.builder.farm.sealing import WorkerKey
@@ -82,7 +83,8 @@ class UnitHost:
         self._blobs = BlobStore(self._state)
         self._key = WorkerKey()
         self._machine: Mapping[str, Any] = {}
-        self._server = UnitServer()
+        self._server = UnitServer(worker.state.nthreads)
+        self._lines = Lines(worker.security.get_connection_args("worker"))
         self._changed = threading.Condition()  # guards the next
         self._units: dict[str, RunningUnit] = {}
         self._over: set[str] = set()  # units that are no longer wanted, of which the scheduler may still tell
@@ -99,7 +101,7 @@ class UnitHost:
             reason = errors.decode(errors="replace").strip().splitlines()[-1:]
             raise StoreError(f"this machine cannot be a worker: {' '.join(reason)}", remedy="see tiffin info")
         self._machine = json.loads(found)
-        self._server.prepare()
+        await asyncio.to_thread(self._server.prepare)
 
     @property
     def tier(self) -> str:
@@ -191,6 +193,7 @@ class UnitHost:
         for running in units:
             running.signal(signal.SIGKILL)
         self._server.close()
+        self._lines.close()
 
     # -- units, in a thread of Dask ------------------------------------------------------------------------------------
 
@@ -265,9 +268,8 @@ class UnitHost:
         return await asyncio.shield(task)
 
     async def _fetch(self, ask: AskBlob, holders: Sequence[str]) -> bool:
-        arguments = self._worker.security.get_connection_args("worker")
-        own = self._worker.address
+        ref, own = ask.ref, self._worker.address
         for address in holders:
-            if address != own and await fetch_blob(address, arguments, ask.ref.digest, ask.ref.size_bytes, self._blobs):
+            if address != own and await fetch_blob(address, self._lines, ref.digest, ref.size_bytes, self._blobs):
                 return True
         return False

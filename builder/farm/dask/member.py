@@ -11,8 +11,8 @@ from distributed.comm import Comm
 
 from tiffin.builder.errors import CorruptError, StoreError
 from tiffin.builder.farm.address import FarmTrust, check_reach
-from tiffin.builder.farm.dask.blobs import CONNECT_SECONDS
 from tiffin.builder.farm.dask.host import HELLO, SESSION
+from tiffin.builder.farm.dask.lines import CONNECT_SECONDS
 from tiffin.builder.farm.dask.sessions import BEAT_SECONDS
 from tiffin.builder.farm.dask.trust import connected
 from tiffin.builder.farm.fleet import Worker

@@ -21,6 +21,7 @@ from tiffin.builder.value_bytes import encode
 CHILD, SERVER = "tiffin.builder.api.farm.child", "tiffin.builder.api.farm.unit_server"
 BEAT_SECONDS = 2.0
 MAX_CODE_BYTES = 16
+MAX_SPARES = 4  # processes that wait for a unit; each has some MB of its own
 MAX_WAITING = 256  # messages for a driver that is slow to take them
 
 
@@ -137,18 +138,19 @@ class UnitProcess:
 
 class UnitServer:
     """Starts processes that make units: forks of a process that has loaded what they need, as to load it takes longer
-    than a small step.
+    than a small step. For as many as there are `slots`, if those are few, it has some ready.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int) -> None:
+        self._spares = min(slots, MAX_SPARES)
         self._lock = threading.Lock()  # guards the next
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: fd_passing.Socket | None = None
 
     def prepare(self) -> None:
-        """Begin to load what units need. Raises OSError."""
+        """Load what units need. Raises OSError."""
         with self._lock:
-            self._started()
+            fd_passing.hear(self._started(), MAX_CODE_BYTES)
 
     def start(self) -> UnitProcess:
         """Start a process. Raises OSError."""
@@ -175,7 +177,8 @@ class UnitServer:
         if self._requests is None:
             self._requests, theirs = fd_passing.pair()
             with contextlib.closing(theirs):
-                self._process = subprocess.Popen((sys.executable, "-m", SERVER), stdin=theirs.fileno())
+                argv = (sys.executable, "-m", SERVER, str(self._spares))
+                self._process = subprocess.Popen(argv, stdin=theirs.fileno())
         return self._requests
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ class ForkFarm:
                 os.dup2(to_child[0], 0)
                 os.dup2(from_child[1], 1)
                 os.closerange(3, max(*to_child, *from_child) + 1)
-                child.make_unit()
+                child.make_unit(child.Ready())
             finally:
                 os._exit(9)
         os.close(to_child[0])

@@ -16,18 +16,20 @@ from tiffin.builder.api.farm import unit_server
 from tiffin.builder.farm.dask.sessions import UnitServer
 from tiffin.builder.sandbox.launch import close_others
 
+SPARES = 2
+
 
 class ForkedServer:
     """In the place of Popen: the server as a fork of this process, so that it is known which of its lines run."""
 
     def __init__(self, argv: Sequence[str], stdin: int) -> None:
-        assert argv[-1] == unit_server.__name__
+        assert argv[-2] == unit_server.__name__
         self.pid = os.fork()
         if not self.pid:
             try:
                 os.dup2(stdin, 0)
                 close_others({0, 1, 2})
-                unit_server.main()
+                unit_server.main(int(argv[-1]))
             finally:
                 os._exit(0)
 
@@ -39,7 +41,7 @@ class ForkedServer:
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[UnitServer]:
     if request.param == "fork":
         monkeypatch.setattr(subprocess, "Popen", ForkedServer)
-    made = UnitServer()
+    made = UnitServer(SPARES)
     made.prepare()
     yield made
     made.close()
@@ -52,6 +54,12 @@ def served_by(server: UnitServer) -> int:
 
 def units(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def waiting_for(server: UnitServer) -> set[str]:
+    """Return the processes that wait for a unit, once all are there."""
+    wait_for(lambda: len(units(served_by(server))) == SPARES)
+    return set(units(served_by(server)))
 
 
 def test_a_unit_ends_with_its_input_and_tells_its_exit_code(server: UnitServer) -> None:
@@ -95,3 +103,24 @@ def test_signals_for_the_worker_do_not_end_the_server(server: UnitServer) -> Non
     with server.start() as other:
         pass
     assert (unit.returncode, other.returncode) == (1, 1)
+
+
+def test_a_unit_is_handed_to_a_process_that_waits(server: UnitServer) -> None:
+    waiting = waiting_for(server)
+    with server.start() as unit:
+        assert set(units(served_by(server))) == waiting
+        wait_for(lambda: len(units(served_by(server))) == SPARES + 1)  # there is one more again
+    assert unit.returncode == 1
+    wait_for(lambda: len(units(served_by(server))) == SPARES)
+
+
+def test_processes_that_wait_may_be_killed_and_end_with_the_server(server: UnitServer) -> None:
+    for pid in waiting_for(server):
+        os.kill(int(pid), signal.SIGKILL)
+    wait_for(lambda: not units(served_by(server)))
+    with server.start() as unit:
+        pass
+    assert unit.returncode == 1
+    waiting = waiting_for(server)
+    server.close()
+    assert not [pid for pid in waiting if Path(f"/proc/{pid}").exists()]
