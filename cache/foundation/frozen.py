@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _FIELDS = "__value_fields__"
 _MEMBERS = "__value_members__"  # gives those of a value
 _MISSING = object()
+_PLAIN = frozenset((str, int, bool, float, bytes, type(None)))  # what has nothing inside it
 
 
 class FrozenError(AttributeError):
@@ -97,6 +98,8 @@ def replace(value: _T, **changes: object) -> _T:
 
 def asdict(value: object) -> Any:
     """Return a value as dicts and lists, values inside it too."""
+    if type(value) in _PLAIN:
+        return value
     if hasattr(value, _FIELDS):
         return {name: asdict(getattr(value, name)) for name in getattr(value, _FIELDS)}
     if isinstance(value, (tuple, list)):

@@ -49,7 +49,7 @@ FOLDER = "history"  # below the state directory
 VARIABLE = "TIFFIN_BUILD_HISTORY"  # how many builds are kept; 0 for none
 KEPT = 50  # BuildKit's
 MAX_LOG_BYTES = 2 << 20  # BuildKit's, of what commands write
-CLIPPED = "[output clipped, log limit 2MiB reached]\n"
+CLIPPED = b"[output clipped, log limit 2MiB reached]\n"
 PLANS = "plans"  # the same, of what they were planned as
 PLANS_SCHEMA = 1  # rises when plans have another form
 PLAN_NAME_LENGTH = 32
@@ -107,7 +107,7 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         self._lock = threading.Lock()  # guards what follows
         self.steps = 0  # that ended well
         self.cached_steps = 0  # of these, those that a cache had
-        self._lines: list[str] = []
+        self._told: list[tuple[float, Event]] = []  # and when; the log has them
         self._room = MAX_LOG_BYTES
         self._planned: dict[str, StepLayers] = {}  # by platform
 
@@ -146,15 +146,15 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
                 self._keep(event)
 
     def _keep(self, event: Event) -> None:
-        members = {"type": TYPE_NAMES[type(event)], "time": round(time.time(), 3), **members_of(event)}
         if isinstance(event, StepOutput):
             if self._room <= 0:
                 return
             self._room -= len(event.data)
-            members["data"] = event.data.decode("utf-8", "replace") + (CLIPPED if self._room <= 0 else "")
+            if self._room <= 0:
+                event = replace(event, data=event.data + CLIPPED)
         elif isinstance(event, BuildFinished):
             self._record = replace(self._record, names=event.names, digest=event.digest, size_bytes=event.size_bytes)
-        self._lines.append(json.dumps(members))
+        self._told.append((time.time(), event))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not self._kept:
@@ -180,10 +180,10 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
     @property
     def lines(self) -> Sequence[str]:
         """Return the log so far."""
-        return self._lines
+        return _json_lines([_told_members(when, event) for when, event in self._told])
 
     def _write(self, record: BuildRecord) -> None:
-        _write(self._folder, record, self._lines)
+        _write(self._folder, record, self.lines)
         for old in sorted(os.listdir(self._folder), reverse=True)[self._kept :]:  # noqa: PTH208
             (self._folder / old).unlink(missing_ok=True)
         for planned in self._planned.values():
@@ -292,6 +292,21 @@ class History:
             if len(found) == 1:
                 return found[0]
         raise NotFoundError(f"no build record {text or 'is there'}".strip(), remedy="see buildx history ls")
+
+
+def _told_members(when: float, event: Event) -> dict[str, object]:
+    members = {"type": TYPE_NAMES[type(event)], "time": round(when, 3), **members_of(event)}
+    return {**members, "data": event.data.decode("utf-8", "replace")} if isinstance(event, StepOutput) else members
+
+
+def _json_lines(rows: Sequence[Mapping[str, object]]) -> Sequence[str]:
+    """Return each of `rows` as JSON, all by one call if it can be: half the work of one for each. In what it writes a
+    newline only separates, so that it says where a row ends, unless a row has lists of objects.
+    """
+    lines = json.dumps(rows, separators=("\n", ": "))[2:-2].split("}\n{")
+    if len(lines) != len(rows):
+        return [json.dumps(row) for row in rows]
+    return ["{" + line.replace("\n", ", ") + "}" for line in lines]
 
 
 def _write(folder: Path, record: BuildRecord, lines: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.store.snapshots import BlobRef
 
 FAST = 1  # of zlib's levels
+SLACK = 8  # the part of them that may be there above the bound
 Made = Mapping[tuple[int, int], LayerRef]  # the layer of each step, by stage and number
 
 
@@ -42,20 +43,19 @@ class KeptPlan:
 
 
 def keep(folder: Path, name: str, plan: Plan, options: BuildOptions, most: int) -> None:
-    """Write a plan as the file `name`, unless it has credentials; of all there are, the newest `most` stay. Raises
-    OSError.
+    """Write a plan as the file `name`, unless it has credentials; of all there are, the newest `most` stay, and an
+    eighth more, so that not every build has to look for the oldest. Raises OSError.
     """
     if any(map(_has_credentials, _urls(plan, options))):
         return
-    kept = KeptPlan(plan=_without_proxies(plan), members=kept_options(options), folder=os.fspath(Path.cwd()))
+    kept = KeptPlan(plan=_without_proxies(plan), members=kept_options(options), folder=os.getcwd())  # noqa: PTH109
     folder.mkdir(mode=0o700, exist_ok=True)
     part = folder / f".{name}"
     part.touch(0o600)  # it has the values of build arguments
     part.write_bytes(zlib.compress(encode(kept), FAST))
     part.replace(folder / name)
-    paths = list(folder.iterdir())
-    if len(paths) > most:
-        ages = sorted((path.stat().st_mtime_ns, path) for path in paths)
+    if len(os.listdir(folder)) > most + most // SLACK:  # noqa: PTH208
+        ages = sorted((path.stat().st_mtime_ns, path) for path in folder.iterdir())
         for _, path in ages[:-most]:
             path.unlink(missing_ok=True)
 

@@ -20,7 +20,6 @@ from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.instructions.ops import RunOp, SecretMount, SshMount
 from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SandboxSpec, SecretFile
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.files import remove_tree
 from tiffin.cache.foundation.frozen import asdict, dataclass, replace
 from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.store.statedir import FAILURES, StateDir
@@ -104,17 +103,19 @@ class Failures:
         self._folder = state.root / FAILURES
 
     def keep(self, failed: FailedStep, scratch: Path, most: int) -> str:
-        """Take over the scratch directory of a failed step, which need not be there any more after; no more than `most`
-        stay. Return what its folder is called. Needs the namespace that its files are of. Raises OSError.
+        """Take what is kept out of the scratch directory of a failed step; no more than `most` stay. Return what its
+        folder is called. Needs the namespace that its files are of. Raises OSError.
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        for item in list(scratch.iterdir()):
-            if item.name != UPPER and not item.name.startswith(OWN_PARTS):
-                remove_tree(item)
         place = self._folder / f"{int(failed.time * 1000):014d}-{os.urandom(4).hex()}"
-        (scratch / RECORD).touch(0o600)
-        (scratch / RECORD).write_bytes(_encode(failed, scratch, place))
-        scratch.rename(place)
+        part = scratch / place.name
+        part.mkdir(mode=0o700)
+        for name in os.listdir(scratch):  # noqa: PTH208
+            if name == UPPER or name.startswith(OWN_PARTS):
+                (scratch / name).rename(part / name)
+        (part / RECORD).touch(0o600)
+        (part / RECORD).write_bytes(_encode(failed, scratch, place))
+        part.rename(place)
         self.trim(most)
         return place.name
 
@@ -155,9 +156,11 @@ class Failures:
         return self._folder / failed.name
 
     def _paths(self) -> list[Path]:
-        if not self._folder.is_dir():
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208
+        except FileNotFoundError:
             return []
-        return sorted((path for path in self._folder.iterdir() if path.name[0] != "."), reverse=True)
+        return [self._folder / name for name in sorted(names, reverse=True) if name[0] != "."]
 
 
 def with_secrets(failed: FailedStep, given: Mapping[str, bytes]) -> SandboxSpec:
@@ -218,9 +221,8 @@ def _encode(failed: FailedStep, scratch: Path, place: Path) -> bytes:
             for layer in failed.layers
         ],
         "secrets": [asdict(mount) for mount in failed.secrets],
-        "spec": json.loads(spec.encode()),
     }
-    return json.dumps(document).encode()
+    return b'%s, "spec": %s}' % (json.dumps(document)[:-1].encode(), spec.encode())
 
 
 def _read(path: Path) -> FailedStep:

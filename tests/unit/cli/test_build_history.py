@@ -131,7 +131,7 @@ def test_logs_are_clipped_and_interrupted_builds_are_kept(tmp_path: Path, monkey
     kept = history.History(session)
     assert kept.find("").status == "Canceled"
     text = "".join(json.loads(line)["data"] for line in kept.events(""))
-    assert text == f"{'12345678' * 2}{history.CLIPPED}"
+    assert text == f"{'12345678' * 2}{history.CLIPPED.decode()}"
 
 
 def test_the_cache_takes_flags_of_buildx(builds: Commands) -> None:
