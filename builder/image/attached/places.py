@@ -112,7 +112,7 @@ class LayoutFiles:
         return f"{self._path}:{self._tag}" if self._tag else str(self._path)
 
     def image(self) -> Descriptor:
-        """Return what the name stands for. Raises ImageNotFoundError."""
+        """Return what the name stands for. Raises ImageNotFoundError, CorruptError."""
         rows = [row for row in self._rows() if not row.is_artifact]
         if self._digest is not None:
             found = [row for row in rows if row.digest == self._digest] or self._inside(self._digest)
@@ -124,6 +124,7 @@ class LayoutFiles:
         if len({row.digest for row in found}) != 1:
             known = ", ".join(row.annotations.get(ANNOTATION_REF_NAME, str(row.digest)) for row in rows)
             raise ImageNotFoundError(f"{self.name} is not a single image", remedy=f"it has {known or 'none'}")
+        self._read(found[0].digest, MAX_DOCUMENT_BYTES)  # a signature is about the digest, and says nothing of the file
         return replace(found[0], annotations={})
 
     def manifest(self, selector: str) -> bytes | None:

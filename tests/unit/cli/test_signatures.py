@@ -246,6 +246,19 @@ def test_without_a_signature_it_is_said(listing: Fake, key: Path, tiffin_here: C
     assert "has no attestation" in tiffin_here("attest", "show", name, check=False).err
 
 
+def test_a_changed_manifest_in_a_layout_is_seen(key: Path, tiffin_here: Commands, tmp_path: Path) -> None:
+    layout, meta = tmp_path / "layout", tmp_path / "meta"
+    words = [f"--sign=key={key}", f"--metadata-file={meta}", f"--output=type=oci,tar=false,dest={layout}"]
+    tiffin_here("build", "-q", *words, str(context(tmp_path / "context")))
+    verify = ["verify", f"oci-layout://{layout}", "--key", str(key.with_suffix(".pub"))]
+    assert "1 good" in tiffin_here(*verify).out
+    digest = json.loads(meta.read_text())["containerimage.digest"]
+    manifest = layout / "blobs" / digest.replace(":", "/")
+    manifest.write_bytes(manifest.read_bytes().replace(b'"size":', b'"size": '))
+    done = tiffin_here(*verify, check=False)
+    assert done.code == 1 and f"{digest} in {layout} has other content" in done.err
+
+
 @pytest.mark.parametrize(
     "kind", ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"]
 )
