@@ -13,6 +13,7 @@ from itertools import islice
 BYTES_PER_SECOND = 100e6  # of a worker of which no transfer was seen yet: a link of 1 Gbit/s
 WEIGHT_OF_NEW = 0.3  # of the last transfer in the mean of a worker's rate
 SCAN = 64  # workers that are looked at for one layer; more would cost more than a better choice saves
+REST, LONGEST_REST = 10.0, 300.0  # seconds for which a worker that failed gets nothing
 CROWDING = 0.1  # of a step's time that it takes longer beside others that fill all other slots
 
 
@@ -87,7 +88,8 @@ class WorkerState:
     """One worker, what it holds, and what it is doing.
 
     `others` are slots that somebody else uses, `queued` is seconds of the steps that wait for this worker alone,
-    `local` a heap of steps whose layers it holds, and `stamp` counts changes.
+    `local` a heap of steps whose layers it holds, `rest` how long it got nothing when it failed last, and `stamp`
+    counts changes.
     """
 
     worker: Worker
@@ -101,6 +103,7 @@ class WorkerState:
     queued: float = 0.0
     busy_seconds: float = 0.0
     memory_in_use: int = 0
+    rest: float = 0.0
     stamp: int = 0
 
     @property
@@ -163,6 +166,15 @@ class WorkerState:
     def queue(self, seconds: float) -> None:
         """Note that a step waits for this worker (or no longer, if negative)."""
         self.queued += seconds
+
+    def failed(self) -> float:
+        """Return for how many seconds it is to get nothing, having failed: twice as many each time."""
+        self.rest = min(max(REST, 2 * self.rest), LONGEST_REST)
+        return self.rest
+
+    def succeeded(self) -> None:
+        """Forget when it failed."""
+        self.rest = 0.0
 
     def saw_transfer(self, size: int, seconds: float) -> None:
         """Learn the rate from what was fetched."""

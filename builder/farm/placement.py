@@ -10,6 +10,7 @@ The rules:
 4. A worker that becomes free goes on with what it holds the layers of, unless something else is more urgent by more
    than its transfer takes, and so far from the end that the build would end later if it began later.
 5. Of workers that are alike, the one that did the least.
+6. One that failed for its own reason (a full disk) gets nothing for a while, unless all that fit have failed.
 
 Every choice looks at a bounded number of workers, whatever the size of the farm.
 """
@@ -17,7 +18,7 @@ Every choice looks at a bounded number of workers, whatever the size of the farm
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from itertools import islice
 
@@ -77,6 +78,7 @@ class Placement:
         self._ready: dict[Pool, list[tuple[float, int, int, str]]] = {}
         self._waiting: list[tuple[float, int, str]] = []
         self._freed: dict[str, None] = {}
+        self._resting: dict[str, float] = {}  # workers that failed, and until when they get nothing
         self._number = 0
         self._slots = 0
         self._queued_seconds = 0.0  # of the steps that can begin
@@ -97,6 +99,7 @@ class Placement:
         state = self._fleet.remove(name)
         self._slots -= state.worker.slots
         self._freed.pop(name, None)
+        self._resting.pop(name, None)
         for entry in [entry for entry in self._entries.values() if entry.waits_for is state]:
             self._queue(entry)
         return tuple(state.running)
@@ -140,12 +143,30 @@ class Placement:
         self._fleet.hold(worker, layers)
         self._freed[worker] = None
 
+    def failed(self, worker: str, now: float) -> float:
+        """Note that a worker failed for its own reason; return for how many seconds it gets nothing, 0.0 if that was
+        so already.
+        """
+        if worker in self._resting:
+            return 0.0
+        rest = self._fleet.states[worker].failed()
+        self._resting[worker] = now + rest
+        return rest
+
+    def succeeded(self, worker: str) -> None:
+        """Note that a worker made a step: when it failed is forgotten."""
+        self._fleet.states[worker].succeeded()
+
     def choose(self, now: float) -> list[Assignment]:
         """Return what can be handed out now; each is taken as begun."""
         while self._waiting and self._waiting[0][0] <= now:
             _, token, name = heapq.heappop(self._waiting)
             entry = self._entries.get(name)
             if entry is not None and entry.token == token:
+                self._queue(entry)
+        for worker in [worker for worker, until in self._resting.items() if until <= now]:
+            del self._resting[worker]
+            for entry in self._entries.values():  # whatever they wait for
                 self._queue(entry)
         chosen: list[Assignment] = []
         freed, self._freed = self._freed, {}
@@ -167,7 +188,9 @@ class Placement:
 
     def is_idle_for(self, step: Step) -> bool:
         """Whether a worker that may execute the step has room for it, and no other step wants that."""
-        return not self._entries and bool(self._fleet.pool_of(step.needs).idle.keys() - step.avoid)
+        return not self._entries and bool(
+            self._fleet.pool_of(step.needs).idle.keys() - step.avoid - self._resting.keys()
+        )
 
     def unplaceable(self) -> list[tuple[Step, str]]:
         """Return the steps that no worker could ever execute, each with the reason."""
@@ -245,10 +268,17 @@ class Placement:
             chosen += self._place(entry, now)
         return chosen
 
-    @staticmethod
-    def _may(entry: _Entry, state: WorkerState) -> bool:
+    def _may(self, entry: _Entry, state: WorkerState) -> bool:
         name = state.worker.name
-        return name not in entry.step.avoid and entry.pool.members.get(name) is state
+        return name not in self._avoided(entry) and entry.pool.members.get(name) is state
+
+    def _avoided(self, entry: _Entry) -> Set[str]:
+        """Return the workers that are not to have an entry: those that failed are, where no other is left."""
+        avoid = entry.step.avoid
+        if not self._resting:
+            return avoid
+        more = avoid | self._resting.keys()
+        return more if entry.pool.members.keys() - more else avoid
 
     def _place(self, entry: _Entry, now: float) -> list[Assignment]:
         """Hand a step out where it is at work first, or have it wait for there."""
@@ -268,7 +298,7 @@ class Placement:
 
     def _some(self, entry: _Entry) -> dict[str, WorkerState]:
         """Return the workers that come into question, those that did the least and those that hold layers."""
-        pool, avoid = entry.pool, entry.step.avoid
+        pool, avoid = entry.pool, self._avoided(entry)
         found = {state.worker.name: state for state in pool.least_busy(CANDIDATES + len(avoid))}
         for layer in entry.landmarks:
             for within in (pool.idle, pool.members):

@@ -231,6 +231,8 @@ class Dispatch:
         unit = member.end(job)
         if unit and member.name in self.members:
             self._placement.finish(job.name, member.name, time.monotonic(), layers)
+            if made:
+                self._placement.succeeded(member.name)
         future = self._futures.pop(unit, None)
         if future is not None:
             future.release()
@@ -291,7 +293,9 @@ class Dispatch:
         if failure.kind != MACHINE or job.is_hopeless:
             job.end(error_of(failure))
             return
-        text = f"{job.label()}: {failure.message}; another worker makes it"
+        rest = self._placement.failed(member.name, time.monotonic()) if member.name in self.members else 0.0
+        more = f", and {member.name} gets no step for {rest:.0f} s" if rest else ""
+        text = f"{job.label()}: {failure.message}; another worker makes it{more}"
         job.source.sink.emit(WarningMessage(message=text))
         self._waiting[job.name] = job
         self._placement.add_step(job.step)

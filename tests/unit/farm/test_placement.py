@@ -268,6 +268,34 @@ def test_a_lost_worker_loses_its_steps_and_what_it_held() -> None:
     assert at is not None and where(placement.choose(at)) == {"first": "c"}
 
 
+def test_a_worker_that_failed_gets_nothing_for_a_while_and_longer_each_time() -> None:
+    placement = farm(worker("a", slots=2), worker("b"), a=("below",))
+    placement.add_step(step("s0", ("below", MB)))
+    assert where(placement.choose(0)) == {"s0": "a"}
+    placement.finish("s0", "a", 1)
+    assert (placement.failed("a", 1), placement.failed("a", 2)) == (10, 0)
+    placement.add_step(step("s1", ("below", MB)))
+    placement.add_step(step("s2", ("below", MB)))
+    assert where(placement.choose(2)) == {"s1": "b"}  # and the other waits
+    assert not placement.choose(10.9) and where(placement.choose(11.1)) == {"s2": "a"}
+    placement.finish("s2", "a", 12)
+    assert placement.failed("a", 12) == 20
+    placement.choose(33)
+    placement.succeeded("a")
+    assert placement.failed("a", 33) == 10
+
+
+def test_workers_that_failed_serve_where_no_other_is_left() -> None:
+    placement = farm(worker("a"), worker("b"), worker("c", platforms=frozenset([ARM])))
+    for name in ("a", "b"):
+        assert placement.failed(name, 0) == 10
+    placement.add_step(step("s"))
+    assert where(placement.choose(1)) == {"s": "a"}
+    placement.remove_worker("a")
+    placement.add_step(step("other"))
+    assert where(placement.choose(2)) == {"other": "b"} and not placement.choose(20)
+
+
 def test_a_canceled_step_is_not_handed_out() -> None:
     placement = farm(worker("a"))
     for name, rank in (("first", 3.0), ("second", 2.0), ("third", 1.0)):
