@@ -13,7 +13,7 @@ import stat
 
 from tiffin.builder.errors import StoreError
 from tiffin.builder.sandbox.child.spec import SandboxSpec
-from tiffin.builder.sandbox.launch import Running
+from tiffin.builder.sandbox.launch import MAX_WAIT_SECONDS, Running
 
 CHUNK_BYTES = 1 << 16
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -116,7 +116,7 @@ class Streams:
             poller.register(reader, select.POLLIN)
         if self._input >= 0:
             poller.register(*((self._input, select.POLLOUT) if self._typed else (STDIN, select.POLLIN)))
-        return dict(poller.poll())
+        return dict(poller.poll(MAX_WAIT_SECONDS * 1000))
 
     def _copy(self, reader: int) -> bool:
         """Copy what is there; False if nothing is."""

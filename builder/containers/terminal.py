@@ -11,11 +11,11 @@ import termios
 import tty
 from collections.abc import Iterator
 
+from tiffin.builder.sandbox.launch import MAX_WAIT_SECONDS, Running
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.sandbox.child.spec import SandboxSpec
-    from tiffin.builder.sandbox.launch import Running
 
 READ_BYTES = 1 << 16
 MAX_BUFFER_BYTES = 1 << 20  # of what one side sends and the other does not take; then the first has to wait
@@ -82,7 +82,7 @@ class Terminal:
             poller.register(STDOUT, select.POLLOUT)
         if self._typing and not self._hung_up and len(self._to_container) < MAX_BUFFER_BYTES:
             poller.register(STDIN, select.POLLIN)
-        return dict(poller.poll())
+        return dict(poller.poll(MAX_WAIT_SECONDS * 1000))
 
     def _read_output(self) -> None:
         try:

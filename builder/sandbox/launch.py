@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import select
 import signal
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,8 @@ from tiffin.cache.foundation.frozen import dataclass
 
 MAX_REPLY_BYTES = 1 << 16
 MAX_REQUEST_BYTES = 16
+# a signal that comes between Python's look for signals and the system call that waits is seen after it only
+MAX_WAIT_SECONDS = 1.0
 MAX_FDS = 6  # the spec, three standard descriptors, the line of a way out, the reply socket
 
 
@@ -52,7 +55,7 @@ class Running:
 
     def await_start(self) -> bool:
         """Wait until a command that announces it is executed; False where it is not: `wait` says why."""
-        self._first = fd_passing.hear(self._reply, MAX_REPLY_BYTES)
+        self._first = self._hear()
         if self._first and Outcome.decode(self._first).started:
             self._first = b""
             return True
@@ -61,8 +64,8 @@ class Running:
     def wait(self) -> ExitStatus:
         """Wait for the end; raises SandboxError if the sandbox could not be made."""
         try:
-            data = self._first or fd_passing.hear(self._reply, MAX_REPLY_BYTES)
-            while data and fd_passing.hear(self._reply, 1):  # until the runner is gone, and with it all inside
+            data = self._first or self._hear()
+            while data and self._hear():  # until the runner is gone, and with it all inside
                 pass
         finally:
             self._reply.close()
@@ -75,6 +78,10 @@ class Running:
         if status is None:
             raise SandboxError(f"cannot {outcome.error}: {outcome.reason}", remedy=_remedy(outcome.errno))
         return ExitStatus(code=status if status >= 0 else 128 - status, message=outcome.message)
+
+    def _hear(self) -> bytes:
+        wait_for(self._reply.fileno())
+        return fd_passing.hear(self._reply, MAX_REPLY_BYTES)
 
     def fileno(self) -> int:
         """Return the descriptor that can be read once the command has ended."""
@@ -90,6 +97,14 @@ class Running:
             self._reply.send(b"%d" % number)
         except OSError:
             return
+
+
+def wait_for(fd: int) -> None:
+    """Wait until a descriptor can be read. Raises what a signal raises, at most a second after it came."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    while not poller.poll(MAX_WAIT_SECONDS * 1000):
+        pass
 
 
 class Launcher:

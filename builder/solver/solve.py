@@ -240,6 +240,7 @@ class Solver:
         from queue import SimpleQueue
 
         from tiffin.builder.solver.step_runner import StepRunner
+        from tiffin.builder.solver.waiting import take
 
         def stop() -> None:
             executor.stop()
@@ -257,7 +258,7 @@ class Solver:
                     futures[index] = pool.submit(self._run_stage, index, executor, runner, elsewhere, dict(futures))
                     futures[index].add_done_callback(ended.put)
                 # no wait() of futures: interrupted as it begins, it keeps locks that the threads need to end
-                failed = any(ended.get().exception() for _ in needed)
+                failed = any(take(ended).exception() for _ in needed)
             except BaseException:  # Ctrl-C: the pool waits for its threads, so they must end first
                 stop()
                 raise

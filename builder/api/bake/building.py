@@ -20,6 +20,7 @@ from tiffin.builder.api.build import build
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.events import Sink
+from tiffin.builder.solver.waiting import take
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -137,7 +138,7 @@ class _Builds:
             running += len(ready)
             if not running:
                 return
-            job, future = ended.get()
+            job, future = take(ended)
             running -= 1
             self._take(job, future, launcher)
 

@@ -15,7 +15,7 @@ from tiffin.builder.api.sbom.subjects import Found, open_subject
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.steps.platforms import named_for
 from tiffin.builder.delivery.outputs import BuildResult
-from tiffin.builder.errors import ImageNotFoundError, NotFoundError, RegistryError, TiffinError
+from tiffin.builder.errors import CorruptError, ImageNotFoundError, NotFoundError, RegistryError, TiffinError
 from tiffin.builder.events import Sink, WarningMessage
 from tiffin.builder.image.archive_write import output_file
 from tiffin.builder.oci.spec import Platform
@@ -100,9 +100,11 @@ def build_with_report(options: BuildOptions, session: Session, sink: Sink, dest:
         with suppress(TiffinError):  # the build's own error is to be told
             write_report(_page(log.ended(exc), log.lines, history, others, None, {}), dest, sys.stdout.buffer)
         raise
-    record = log.ended(None)
+    record, lines = log.ended(None), log.lines
     reference = str(result.metadata.get("buildx.build.ref", record.ref))
     record = replace(record, id=reference.rpartition("/")[2])
+    with suppress(NotFoundError, CorruptError):  # what the history has of it, so that its page is the same later
+        record, lines = history.find(reference), list(history.events(reference))
     reasons = {
         named_for(name, platform, result.builds): text
         for platform, built in result.builds
@@ -110,7 +112,7 @@ def build_with_report(options: BuildOptions, session: Session, sink: Sink, dest:
         for name, text in built.report.told(size_text)
     }
     image = _result(record, session, sink, options.registry, None)
-    write_report(_page(record, log.lines, history, others, image, reasons), dest, sys.stdout.buffer)
+    write_report(_page(record, lines, history, others, image, reasons), dest, sys.stdout.buffer)
     return result
 
 

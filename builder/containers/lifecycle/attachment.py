@@ -18,6 +18,7 @@ from tiffin.builder.containers.streams import write_all
 from tiffin.builder.containers.terminal import as_written, raw
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.builder.sandbox.launch import MAX_WAIT_SECONDS
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Attachment:
         poller.register(self._line, select.POLLIN | (0 if self._queue.is_empty else select.POLLOUT))
         if self._types and not self._queue.is_full:
             poller.register(STDIN, select.POLLIN)
-        ready = dict(poller.poll())
+        ready = dict(poller.poll(MAX_WAIT_SECONDS * 1000))
         if STDIN in ready:
             self._read()
         self._queue.flush()
