@@ -80,7 +80,8 @@ class Running:
         return ExitStatus(code=status if status >= 0 else 128 - status, message=outcome.message)
 
     def _hear(self) -> bytes:
-        wait_for(self._reply.fileno())
+        if self._reply.fileno() >= 0:  # else whoever abandoned it is told below
+            wait_for(self._reply.fileno())
         return fd_passing.hear(self._reply, MAX_REPLY_BYTES)
 
     def fileno(self) -> int:

@@ -52,6 +52,7 @@ class DirectoryTree:
         self._what = what
         self._left_out = left_out
         self._listings: dict[str, Listing] = {}
+        self._whole: set[str] = set()  # directories that are listed with all below them
         self._entries: dict[str, Entry | None] = {}  # those that were asked for before their directory was listed
         self._groups: dict[str, tuple[int, int]] = {}
         self._altered: set[str] = set()  # paths that are shown otherwise than they are, or not at all
@@ -187,6 +188,8 @@ class DirectoryTree:
         """List a directory and all below it, by several processes if they are many; False if something is unreadable,
         which whoever asks for it is told.
         """
+        if path in self._whole:
+            return True
         pending, seen = [path], 0
         try:
             while pending and (seen <= MANY_FILES or len(pending) < MANY_DIRECTORIES):
@@ -196,15 +199,17 @@ class DirectoryTree:
                 pending += listing.below(directory)
         except ContextError:
             return False
-        if not pending:
-            return True
-        from tiffin.cache.foundation.forked import side_by_side
+        if pending:
+            from tiffin.cache.foundation.forked import side_by_side
 
-        parts = side_by_side(self._read_below, pending)
-        for part in parts:
-            for read in part or ():
-                self._take(read)
-        return None not in parts
+            parts = side_by_side(self._read_below, pending)
+            for part in parts:
+                for read in part or ():
+                    self._take(read)
+            if None in parts:
+                return False
+        self._whole.add(path)
+        return True
 
     def _read_below(self, path: str) -> list[_Read] | None:
         result, pending = [], [path]
@@ -301,7 +306,7 @@ class DirectoryTree:
     def _hashed(self, path: str) -> Listing:
         """Return what the directory `path` holds, with the digests of its files."""
         listing = self._listing(path)
-        if len(listing.digests) != DIGEST_BYTES * len(listing):
+        if not listing.has_digests:
             self._keep(path, listing, self._digests(path, listing, self._known(path)))
         return listing
 
@@ -317,7 +322,8 @@ class DirectoryTree:
 
     def _hash_all(self, paths: Sequence[str]) -> None:
         """Hash what is not known yet, by several processes if it is much; what is unreadable is left."""
-        changed = [path for path in paths if not self._listings[path].is_like(self._known(path))]
+        missing = [path for path in paths if not self._listings[path].has_digests]  # of others nothing is loaded again
+        changed = [path for path in missing if not self._listings[path].is_like(self._known(path))]
         if sum(len(self._listings[path]) for path in changed) <= MANY_FILES:
             return
         from tiffin.cache.foundation.forked import side_by_side

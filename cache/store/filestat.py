@@ -76,6 +76,11 @@ class Listing:
         """Remember the text of the symlink of that number."""
         self._links[number] = text
 
+    @property
+    def has_digests(self) -> bool:
+        """Whether each has a digest."""
+        return len(self.digests) == DIGEST_BYTES * len(self)
+
     def note_digests(self, digests: Buffer) -> None:
         """Have digests from now on."""
         self.digests = digests

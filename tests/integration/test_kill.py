@@ -44,11 +44,15 @@ def test_interrupt_ends_the_build_at_once(root: Path, tiffin: Run, base: str, co
     tool = [sys.executable, "-m", "tiffin", "--root", str(root), "build", str(folder)]
     process = subprocess.Popen(tool, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    while "RUN trap" not in process.stderr.readline():
-        pass
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
-    process.stderr.close()
+    with process.stderr:
+        while "RUN trap" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(10) == 130
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_several_builds_share_a_state_directory(

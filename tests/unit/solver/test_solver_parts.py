@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -250,6 +251,28 @@ def test_a_digest_that_is_remembered_is_that_of_what_is_there(
         assert found == digests(None) == digests(StatTable.load(table, "x"))
         seen.append(found)
     assert len({first for first, _, _ in seen}) == len(seen) - 2  # one edit took another back, one was ignored
+
+
+def test_what_was_listed_and_hashed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, table = tmp_path / "c", Table(StateDir.open(tmp_path / "state"), print)
+    for number in range(5):
+        (root / f"d/{number}").mkdir(parents=True)
+        (root / f"d/{number}/file").write_text(f"{number}")
+    monkeypatch.setattr(directory_tree, "MANY_FILES", 2)
+    monkeypatch.setattr(directory_tree, "MANY_DIRECTORIES", 2)
+    stats = StatTable.load(table, "x")
+    tree = DirectoryTree(root, None, stats, what="build context")
+
+    def digest() -> str:
+        return content_digest(tree, select(tree, ["d"], span=SPAN), with_owners=False)
+
+    first = digest()
+    stats.save()
+    shutil.rmtree(root / "d")
+    table.delete("stat:x")
+    assert digest() == first
+    stats.save()
+    assert table.get("stat:x") is None  # nothing was learned again
 
 
 def directory(path: str, **changes: int) -> Entry:
