@@ -160,13 +160,33 @@ def is_destination(name: str, other: str, session: Session) -> bool:
 
 def tags_of(text: str, session: Session) -> tuple[str, ...]:
     """Return all names that images here have in a repository. Raises ImageError, UsageError for a tag."""
-    wanted = Reference.parse(text)
-    if wanted.digest is not None or ":" in text.rpartition("/")[2]:
-        raise UsageError("tag can't be used with --all-tags/-a", remedy="name the repository alone")
+    wanted = _repository(text)
     names = [name for image in session.store.manifests() for name in image.names if name.name == wanted.name]
     if not names:
         raise ImageNotFoundError(f"no image here has a name in {wanted.name}", remedy="see tiffin images")
     return tuple(dict.fromkeys(str(name) for name in names))
+
+
+def tags_elsewhere(text: str, session: Session, sink: Sink, registry: RegistryAccess) -> tuple[str, ...]:
+    """Return all names that images have in a repository of a registry, those of what refers to images apart.
+
+    Raises ImageError, RegistryError, UsageError for a tag.
+    """
+    remote = session.remote(sink, registry)
+    wanted = _repository(remote.alias(text))
+    place = remote.sources(wanted)[-1]
+    client = remote.client(place.registry)
+    tags = [tag for tag in client.tags(place.repository) if not tag.startswith("sha256-")]  # referrers, signatures
+    if not tags:
+        raise ImageNotFoundError(f"{wanted.name} has no tags", remedy="name another repository")
+    return tuple(f"{wanted.name}:{tag}" for tag in tags)
+
+
+def _repository(text: str) -> Reference:
+    wanted = Reference.parse(text)
+    if wanted.digest is not None or ":" in text.rpartition("/")[2]:
+        raise UsageError("tag can't be used with --all-tags/-a", remedy="name the repository alone")
+    return wanted
 
 
 def load(source: Path | None, stdin: BinaryIO, session: Session) -> Iterator[StoredImage]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tiffin.builder.cli.options.command import IMAGES, Command
 from tiffin.builder.cli.options.common import ListArguments
-from tiffin.builder.cli.options.option import Flag, Many, Word
+from tiffin.builder.cli.options.option import REFUSED, Flag, Many, Word
 from tiffin.builder.cli.output.console import print_result
 from tiffin.builder.cli.output.lists import age_text, created_text, filters_of, show_rows, timestamp
 from tiffin.builder.errors import ImageError, UsageError
@@ -35,6 +35,7 @@ class ImagesArguments(ListArguments):
     everything = Flag("-a", "--all", help="No effect: all images are listed in any case.")
     quiet = Flag("-q", "--quiet", help="Print ids only.")
     no_trunc = Flag("--no-trunc", help="Do not truncate ids.")
+    tree = Flag("--tree", effect=REFUSED, why="tiffin explore and tiffin history show what is in an image")
     digests = Flag("--digests", help="Print manifest digests.")
     filters = Many("-f", "--filter", metavar="NAME=VALUE", help="Filter, such as dangling=true; repeatable.")
 

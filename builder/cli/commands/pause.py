@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from tiffin.builder.cli.commands.run import WarningSink
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
-from tiffin.builder.cli.options.option import Arguments, Words
+from tiffin.builder.cli.options.containers.chosen import ChosenArguments
 from tiffin.builder.cli.output.console import each, print_result
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
     from tiffin.builder.events import Event
-
-
-class PauseArguments(Arguments):
-    """What may stand on the line."""
-
-    names = Words("CONTAINER...", needed=True)
 
 
 class _Once(WarningSink):
@@ -33,7 +27,7 @@ class _Once(WarningSink):
             super().emit(event)
 
 
-def pause(session: Session, line: PauseArguments) -> None:
+def pause(session: Session, line: ChosenArguments) -> None:
     """Freeze containers. Raises TiffinError."""
     from tiffin.builder.api.containers.change import pausing
 
@@ -43,10 +37,10 @@ def pause(session: Session, line: PauseArguments) -> None:
         pausing.pause(name, session, sink)
         print_result(name)
 
-    each(line.names, freeze)
+    each(line.chosen(session, ("running",)), freeze)
 
 
-def unpause(session: Session, line: PauseArguments) -> None:
+def unpause(session: Session, line: ChosenArguments) -> None:
     """Let containers go on. Raises TiffinError."""
     from tiffin.builder.api.containers.change import pausing
 
@@ -54,13 +48,13 @@ def unpause(session: Session, line: PauseArguments) -> None:
         pausing.unpause(name, session)
         print_result(name)
 
-    each(line.names, go_on)
+    each(line.chosen(session, ("paused",)), go_on)
 
 
 COMMANDS = (
     Command(
         "pause",
-        PauseArguments,
+        ChosenArguments,
         pause,
         about="Freeze all processes of containers.",
         help="Freeze all processes of containers: by their control group, or where there is none by SIGSTOP.",
@@ -71,7 +65,7 @@ COMMANDS = (
     ),
     Command(
         "unpause",
-        PauseArguments,
+        ChosenArguments,
         unpause,
         about="Let containers go on that were paused.",
         section=CONTAINERS,

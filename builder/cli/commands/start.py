@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from tiffin.builder.cli.commands.run import WarningSink, print_not_begun
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
-from tiffin.builder.cli.options.option import Arguments, Flag, Text, Word, Words
+from tiffin.builder.cli.options.containers.chosen import ChosenArguments
+from tiffin.builder.cli.options.option import Arguments, Flag, Text, Word
 from tiffin.builder.cli.output.console import each, print_result
 from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
 
 EXIT_DETACHED = 0
+ENDED = ("created", "exited", "dead")  # ps's words
 
 
 class AttachingArguments(Arguments):
@@ -26,12 +28,13 @@ class AttachingArguments(Arguments):
     detach_keys = Text("--detach-keys", metavar="KEYS", default="ctrl-p,ctrl-q", help="What is typed to leave it.")
 
 
-class StartArguments(AttachingArguments):
+class StartArguments(AttachingArguments, ChosenArguments):
     """What may stand on the line."""
 
-    names = Words("CONTAINER...", needed=True)
     attach = Flag("-a", "--attach", help="Join its output, and pass signals on.")
     interactive = Flag("-i", "--interactive", help="Join its stdin.")
+    everything = Flag("--all", help="All containers that do not run.")
+    ignore = Flag("--ignore", help="Say nothing of containers that are not there.")
 
 
 class AttachArguments(AttachingArguments):
@@ -45,7 +48,8 @@ def start(session: Session, line: StartArguments) -> int:
     """Start containers; return the exit code of the one that is attached. Raises TiffinError."""
     from tiffin.builder.api.containers import lifecycle
 
-    begin_limited(session, line.names)
+    names = line.chosen(session, ENDED)
+    begin_limited(session, names)
     if not (line.attach or line.interactive):
         failed: list[int] = []
 
@@ -57,12 +61,12 @@ def start(session: Session, line: StartArguments) -> int:
             else:
                 print_result(name)
 
-        each(line.names, begin)
+        each(names, begin)
         return max(failed, default=0)
-    if len(line.names) > 1:
+    if len(names) != 1:
         raise UsageError("only one container can be attached at a time", remedy="leave out -a and -i, or name one")
     started, code = lifecycle.start_attached(
-        line.names[0],
+        names[0],
         session,
         WarningSink(),
         types=line.interactive,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tiffin.builder.cli.commands.run import WarningSink
 from tiffin.builder.cli.commands.start import begin_limited
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, Command
-from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Maybe, Text, Word, Words
+from tiffin.builder.cli.options.containers.chosen import ChosenArguments, PatientArguments
+from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Many, Text, Word, Words
 from tiffin.builder.cli.output.console import each, each_at_once, print_result
 from tiffin.builder.errors import ContainerError, UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -14,27 +15,29 @@ if TYPE_CHECKING:
     from tiffin.builder.api.session import Session
 
 
-class StopArguments(Arguments):
+ALIVE = ("running", "paused", "restarting")  # ps's words
+
+
+class StopArguments(PatientArguments):
     """What may stand on the line."""
 
-    names = Words("CONTAINER...", needed=True)
-    seconds = Maybe("-t", "--time", "--timeout", metavar="SECONDS", help="Patience before it is killed; -1 for no end.")
     signal = Text("-s", "--signal", metavar="SIGNAL", help="What is sent first (default: the image's, or TERM).")
 
-    def patience(self) -> int | None:
-        """Return the seconds, None where none were given. Raises UsageError."""
-        if self.seconds is None:
-            return None
-        try:
-            return int(self.seconds)
-        except ValueError as exc:
-            raise UsageError(f'--time "{self.seconds}" is not a whole number', remedy="write -t 10") from exc
 
-
-class KillArguments(Arguments):
+class RestartArguments(StopArguments):
     """What may stand on the line."""
 
-    names = Words("CONTAINER...", needed=True)
+    running = Flag("--running", help="All that run.")
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether an option stands for the containers."""
+        return self.running or super().is_listed
+
+
+class KillArguments(ChosenArguments):
+    """What may stand on the line."""
+
     signal = Text("-s", "--signal", metavar="SIGNAL", default="KILL", help="What is sent.")
 
 
@@ -64,7 +67,7 @@ def stop(session: Session, line: StopArguments) -> None:
         lifecycle.stop(name, session, seconds=patience, signal_name=line.signal)
 
     assert session.state  # opened once, before there are threads
-    each_at_once(line.names, end)
+    each_at_once(line.chosen(session, ALIVE), end)
 
 
 def kill(session: Session, line: KillArguments) -> None:
@@ -75,14 +78,15 @@ def kill(session: Session, line: KillArguments) -> None:
         lifecycle.kill(name, session, line.signal)
         print_result(name)
 
-    each(line.names, send)
+    each(line.chosen(session, ALIVE), send)
 
 
-def restart(session: Session, line: StopArguments) -> None:
+def restart(session: Session, line: RestartArguments) -> None:
     """Stop containers and start them again. Raises TiffinError."""
     from tiffin.builder.api.containers import lifecycle
 
-    begin_limited(session, line.names)
+    names = line.chosen(session, ALIVE if line.running else ())
+    begin_limited(session, names)
     patience = line.patience()
 
     def again(name: str) -> None:
@@ -91,7 +95,7 @@ def restart(session: Session, line: StopArguments) -> None:
             raise ContainerError(started.message, remedy="check the command and the image's PATH")
         print_result(name)
 
-    each(line.names, again)
+    each(names, again)
 
 
 def wait(session: Session, line: WaitArguments) -> None:
@@ -149,7 +153,7 @@ COMMANDS = (
     ),
     Command(
         "restart",
-        StopArguments,
+        RestartArguments,
         restart,
         about="Stop containers and start them again.",
         section=CONTAINERS,

@@ -98,7 +98,7 @@ class BuildArguments(
     retry_run = Number("--retry-run", metavar="N", minimum=0, help="Run a RUN that fails again, N times at most.")
     run_timeout = Text("--run-timeout", metavar="TIME", help="Fail a RUN that takes longer, such as 90s or 10m.")
     allowed = Many("--allow", metavar="ENTITLEMENT", help="Grant security.insecure, network.host or device[=NAME].")
-    security = Many("--security-opt", metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges.")
+    security = Many("--security-opt", metavar="OPTION", help="Such as seccomp=FILE|unconfined, no-new-privileges.")
     no_cache_stages = Many("--no-cache-filter", metavar="STAGES", help="Run all steps of these stages again.")
     timestamp = Maybe(
         "--timestamp", metavar="SECONDS", help="Timestamp of the image and its files, like SOURCE_DATE_EPOCH."

@@ -35,7 +35,7 @@ class ConfinementArguments(Arguments):
     dns_options = Many("--dns-option", "--dns-opt", metavar="OPTION", help="Option of resolv.conf; repeatable.")
     cap_add = Many("--cap-add", metavar="NAME", help="Add a capability; repeatable.")
     cap_drop = Many("--cap-drop", metavar="NAME", help="Drop a capability; repeatable.")
-    security = Many("--security-opt", metavar="OPTION", help="seccomp=FILE|unconfined, no-new-privileges.")
+    security = Many("--security-opt", metavar="OPTION", help="Such as seccomp=FILE|unconfined, no-new-privileges.")
     privileged = Flag(
         "--privileged", help="Everything the user may do: all capabilities, no seccomp filter, all of /proc."
     )
@@ -71,7 +71,9 @@ class LifeArguments(HealthArguments):
     stop_timeout = Maybe(
         "--stop-timeout", metavar="SECONDS", help="Patience of tiffin stop before it kills; -1 for no end."
     )
-    log_driver = Text("--log-driver", metavar="json-file|local|none", default="json-file", help="none keeps no log.")
+    log_driver = Text(
+        "--log-driver", metavar="json-file|local|none", default="json-file", help="Form of its log; none keeps none."
+    )
     log_opt = Many("--log-opt", metavar="max-size=SIZE|max-file=N", help="Limits of the log; repeatable.")
 
 

@@ -64,6 +64,20 @@ def test_all_tags_of_a_repository_are_pushed(tiffin_here: Commands, tmp_path: Pa
             assert wanted in tiffin_here("push", *words, check=False).err
 
 
+def test_all_tags_of_a_repository_are_pulled(tiffin_here: Commands, tmp_path: Path) -> None:
+    folder = context_at(tmp_path)(TEXT, a="A")
+    with fake_registry(tags=["1", "2", f"sha256-{'0' * 64}"]) as registry:
+        names = (f"{registry.host}/app:1", f"{registry.host}/app:2")
+        tiffin_here("build", "-q", "--push", "-t", names[0], "-t", names[1], folder)
+        tiffin_here("rmi", *names)
+        pulled = tiffin_here("pull", "-a", f"{registry.host}/app")
+        assert pulled.out.split() == list(names) and pulled.err.count("Digest: sha256:") == 2
+        refused = tiffin_here("pull", "-a", names[0], check=False)
+        assert refused.code == 2 and "can't be used" in refused.err
+    with fake_registry(tags=[]) as empty:
+        assert "has no tags" in tiffin_here("pull", "-a", f"{empty.host}/app", check=False).err
+
+
 def test_several_names_are_pushed_each_and_two_images_are_not_mixed_up(tiffin_here: Commands, tmp_path: Path) -> None:
     folder = context_at(tmp_path)(TEXT, a="A")
     with fake_registry() as one, fake_registry() as two:

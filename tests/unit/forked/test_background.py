@@ -56,6 +56,8 @@ def test_a_container_is_started_again_killed_and_kept(forked: Forked, begin: Beg
     wait_for(lambda: forked("logs", "box").stdout == "up\nup\n")
     assert forked("inspect", "-f", "{{.State.StartedAt}}", "box").stdout > first
     assert forked("rm", "box", check=False).returncode == 1
+    assert forked("pause", "--all").stdout == forked("unpause", "-a").stdout == forked("ps", "-q", "--no-trunc").stdout
+    assert forked("restart", "--running", "-t", "0").stdout == forked("ps", "-q", "--no-trunc").stdout
     forked("exec", "box", *python("open('/made', 'w').write('kept')"))
     assert len(forked("commit", "-m", "said", "box", "made").stdout.strip()) > 60
     packed = forked("export", "-o", tmp_path / "box.tar", "box")

@@ -17,7 +17,9 @@ class NamespaceArguments(Arguments):
     pid = Text("--pid", metavar="private|host|container:X", help="Process numbers: its own, or this machine's.")
     uts = Text("--uts", metavar="private|host", help="Host name: its own, or this machine's.")
     cgroupns = Text("--cgroupns", metavar="private|host", help="What it sees of control groups.")
-    userns = Text("--userns", metavar="host|keep-id[:uid=N,gid=N]", help="keep-id: keep your own ids inside.")
+    userns = Text(
+        "--userns", metavar="host|keep-id[:uid=N,gid=N]", help="Map of its ids; keep-id keeps your own inside."
+    )
     sysctls = Many("--sysctl", metavar="NAME=VALUE", help="Kernel parameter of its namespaces; repeatable.")
     oom_score_adj = Text("--oom-score-adj", metavar="NUMBER", help="How soon the kernel kills it, -1000 to 1000.")
 
