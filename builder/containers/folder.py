@@ -58,7 +58,7 @@ def make_folder(path: Path) -> None:
 
 def make_anew(*paths: Path) -> None:
     """Make such directories in the place of those that are there, for the namespace's root."""
-    from tiffin.builder.sandbox.keepid import root_of_files
+    from tiffin.builder.sandbox.userns import root_of_files
 
     with root_of_files():
         for path in paths:

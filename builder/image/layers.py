@@ -294,7 +294,7 @@ class LayerStore:
 
     def _unpack(self, layer: Layer) -> None:
         from tiffin.builder.layer.unpack import unpack
-        from tiffin.builder.sandbox.keepid import root_of_files
+        from tiffin.builder.sandbox.userns import root_of_files
 
         diff_id, blob = layer
         ref = self._packed(diff_id, blob)

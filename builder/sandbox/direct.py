@@ -74,9 +74,9 @@ class DirectLauncher(Launcher):
 
     def run(self, spec: SandboxSpec, *, stdin: int, stdout: int, stderr: int, way_out: int | None = None) -> Running:
         """Start the sandbox with these descriptors, which stay the caller's."""
-        if self._stays:
+        if not spec.emulated:
             from tiffin.builder.sandbox.child.emulation import bounds, devices  # noqa: F401  # here, and not in the init
-
+        if self._stays:
             gc.freeze()  # a collection writes to all it looks at, and so would one now
         self._reply, theirs = fd_passing.pair()
         self._ends_at_once = spec.own_pids

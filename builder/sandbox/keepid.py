@@ -7,17 +7,11 @@ ever; only what belongs to a container is made as the namespace's root.
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
-
-from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.idmaps import Extent
 from tiffin.builder.sandbox.userns import IdMap
 from tiffin.cache.foundation.frozen import replace
 
 KEEP = "-keep-"  # in tags
-PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 
 def keeping(id_map: IdMap, uid: int, gid: int) -> IdMap:
@@ -65,34 +59,3 @@ def _moved(extents: tuple[Extent, ...], kept: int) -> tuple[Extent, ...]:
     below = min(kept, count)
     moved = ((0, start, below), (kept, own, 1), (kept + 1, start + below, count - below))
     return tuple(extent for extent in moved if extent[2])
-
-
-@contextlib.contextmanager
-def root_of_files() -> Iterator[None]:
-    """Make files as the namespace's root in this thread during the block, whichever user of it the process is."""
-    if not is_kept():
-        yield
-        return
-    before = os.geteuid(), os.getegid()
-    kernel.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)  # or the way back would take capabilities away
-    try:
-        _become(0, 0)
-        yield
-    finally:
-        _become(*before)
-        kernel.prctl(PR_SET_SECUREBITS, 0)
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # another user's files were made: its namespaces could not be entered
-
-
-def is_kept() -> bool:
-    """Whether this process is in such a namespace, as another than its root."""
-    if os.geteuid() == 0:
-        return False
-    with open("/proc/self/uid_map", encoding="utf-8") as file:
-        rows = [line.split() for line in file]
-    return len(rows) > 1
-
-
-def _become(uid: int, gid: int) -> None:
-    kernel.LIBC.setfsgid(gid)
-    kernel.LIBC.setfsuid(uid)

@@ -6,10 +6,11 @@ root on a machine); or the one id a process may always map.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import kernel
@@ -20,6 +21,7 @@ HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")  # neve
 CAP_SETGID_BIT, CAP_SETUID_BIT = 6, 7
 SINGLE_THREAD_WAIT_SECONDS = 2.0  # joined threads leave the kernel's list a moment later
 ALL_IDS = (1 << 32) - 1
+PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 MIN_RANGE = 1000  # below it not even the system users of a distribution fit
 SHELL = "/bin/sh"
 # newuidmap ($1, with the words of $3) and newgidmap ($2, $4), side by side; fails if one of them does
@@ -271,3 +273,34 @@ def _write(path: str, text: str) -> None:
         os.write(fd, text.encode())
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def root_of_files() -> Iterator[None]:
+    """Make files as the namespace's root in this thread during the block, whichever user of it the process is."""
+    if not is_kept():
+        yield
+        return
+    before = os.geteuid(), os.getegid()
+    kernel.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)  # or the way back would take capabilities away
+    try:
+        _become(0, 0)
+        yield
+    finally:
+        _become(*before)
+        kernel.prctl(PR_SET_SECUREBITS, 0)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # another user's files were made: its namespaces could not be entered
+
+
+def is_kept() -> bool:
+    """Whether this process is in a namespace that keeps its ids (tiffin.builder.sandbox.keepid), not as its root."""
+    if os.geteuid() == 0:
+        return False
+    with open("/proc/self/uid_map", encoding="utf-8") as file:
+        rows = [line.split() for line in file]
+    return len(rows) > 1
+
+
+def _become(uid: int, gid: int) -> None:
+    kernel.LIBC.setfsgid(gid)
+    kernel.LIBC.setfsuid(uid)

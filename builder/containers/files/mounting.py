@@ -15,7 +15,7 @@ from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import idmaps, kernel
 from tiffin.builder.sandbox.child.root import SetupError, make_scaffold, mount_item, mount_overlay, step
 from tiffin.builder.sandbox.child.spec import SandboxSpec, Stub, Tmpfs
-from tiffin.builder.sandbox.keepid import root_of_files
+from tiffin.builder.sandbox.userns import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 
 PLACE = "files"  # in the container's folder, for the time of it

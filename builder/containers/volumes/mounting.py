@@ -16,7 +16,7 @@ from tiffin.builder.layer.paths import ROOT
 from tiffin.builder.owner_xattrs import OWNER, owner_text
 from tiffin.builder.sandbox.child.mounts import is_directory
 from tiffin.builder.sandbox.child.spec import Bind, Layers, Stub, Terminals, Tmpfs
-from tiffin.builder.sandbox.keepid import root_of_files
+from tiffin.builder.sandbox.userns import root_of_files
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING

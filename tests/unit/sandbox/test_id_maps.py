@@ -128,15 +128,15 @@ def test_files_are_made_as_root_where_an_id_is_kept() -> None:
     def make() -> object:
         if os.getuid():
             userns.enter(userns.plan_single())
-            with keepid.root_of_files():
-                return keepid.is_kept(), os.getuid()
+            with userns.root_of_files():
+                return userns.is_kept(), os.getuid()
         pair = ((0, 0, 1), (7, 7, 1))
         userns.enter(IdMap(tag="x", uids=pair, gids=pair, helpers=None, keeps=True))
-        kernel.prctl(keepid.PR_SET_SECUREBITS, keepid.SECBIT_NO_SETUID_FIXUP)  # as one who never was root there
+        kernel.prctl(userns.PR_SET_SECUREBITS, userns.SECBIT_NO_SETUID_FIXUP)  # as one who never was root there
         os.setresgid(7, 7, 7)
         os.setresuid(7, 7, 7)
-        kept = keepid.is_kept()
-        with keepid.root_of_files():
+        kept = userns.is_kept()
+        with userns.root_of_files():
             fd = os.memfd_create("x")
         return kept, os.fstat(fd).st_uid
 

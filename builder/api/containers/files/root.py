@@ -27,7 +27,8 @@ from tiffin.builder.layer.disk.directories import host_name
 from tiffin.builder.layer.paths import ROOT, resolve_links
 from tiffin.builder.sandbox.child import root_path
 from tiffin.builder.sandbox.isolation import Isolation
-from tiffin.builder.sandbox.keepid import kept_ids, root_of_files
+from tiffin.builder.sandbox.keepid import kept_ids
+from tiffin.builder.sandbox.userns import root_of_files
 from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import dataclass
 
