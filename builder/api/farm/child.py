@@ -57,6 +57,10 @@ if TYPE_CHECKING:
     from tiffin.builder.sources.trees import SourceTree
 
 
+SMALL_BYTES = 1 << 20  # of a layer that is brought before it is known that a step reads it
+BROUGHT_AT_ONCE = 4
+
+
 class Ready:
     """What is made before the unit is known: the namespace of the worker's tier is entered, and what starts sandboxes
     runs there.
@@ -175,6 +179,7 @@ class _UnitMaker:
             self._worker.listen()
             shared = self._shared(layers)
             self._note_origins(layers)
+            self._bring_small(stack)
             self._make_steps(executor, layers, shared, self._tasks(stack))
             if shared is not None:
                 shared.settle(self._fetched)
@@ -282,6 +287,12 @@ class _UnitMaker:
                 for registry, repository in places:
                     notes.add_origin(digest, registry, repository)
 
+    @property
+    def _chains(self) -> set[Chain]:
+        """What the steps begin with, and what they read."""
+        tasks = self._unit.tasks
+        return {tasks[0].chain, *(chain for task in tasks for chain in task.sources.values())}
+
     # -- layers --------------------------------------------------------------------------------------------------------
 
     @property
@@ -305,6 +316,18 @@ class _UnitMaker:
                 raise MissingBlobError(
                     f"layer {ref.digest.short}: {exc.message}; the driver: {reason}", digest=str(ref.digest)
                 ) from exc
+
+    def _bring_small(self, stack: ExitStack) -> None:
+        """Begin to bring the small layers that steps may read, all at once: one by one, each is a round trip."""
+        refs = {layer.blob for chain in self._chains for layer in chain if layer.blob is not None and not layer.base}
+        wanted = [ref for ref in refs if 0 <= ref.size_bytes <= SMALL_BYTES and ref.digest in self._unit.holders]
+        lacking = [ref for ref in wanted if not self._session.blobs.has(ref.digest)]
+        if len(lacking) > 1:
+            from concurrent.futures import ThreadPoolExecutor
+
+            pool = stack.enter_context(ThreadPoolExecutor(BROUGHT_AT_ONCE, "bring"))
+            for ref in lacking:
+                pool.submit(self._worker.bring, ref)  # whoever needs it finds out what went wrong
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -338,7 +361,7 @@ class _UnitMaker:
         local = AvailableOnly(LocalCache(session.table), layers.has)
         cache = Tiered([local, DriverCache(self._worker, layers, shared)])
         runner = StepRunner(cache=cache, state=session.state, sink=self._worker)
-        for chain in {unit.tasks[0].chain, *(chain for task in unit.tasks for chain in task.sources.values())}:
+        for chain in self._chains:
             self._expect(chain, layers, shared)
         chain = unit.tasks[0].chain
         for task, look in zip(tasks, unit.looks, strict=True):
