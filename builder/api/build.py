@@ -99,7 +99,7 @@ def _keep_to_bounds(session: Session, sink: Sink) -> None:
     """Keep to the bounds of the configuration file, if there is one; what goes wrong there ends no build."""
     if config_path(os.environ) is None:
         return
-    from tiffin.builder.api.storage.build_cache import keep_to_bounds
+    from tiffin.builder.api.storage.bounds import keep_to_bounds
 
     try:
         keep_to_bounds(session, sink)

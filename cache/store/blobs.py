@@ -58,6 +58,11 @@ class BlobStore:
     def __init__(self, state: StateDir) -> None:
         self._state = state
 
+    @property
+    def folder(self) -> Path:
+        """Return where the blobs with sha256 are, which are nearly all."""
+        return self._state.images / "blobs" / "sha256"
+
     def path(self, digest: Digest) -> Path:
         return self._state.images / "blobs" / digest.algorithm / digest.hex
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tiffin.builder.api.session import BUILDING, Session
-from tiffin.builder.api.storage.prune import no_remote, reach_trees, remove_failures, remove_unneeded, size_on_disk
+from tiffin.builder.api.session import Session
+from tiffin.builder.api.storage.prune import no_remote, reach_trees, remove_failures, remove_unneeded
 from tiffin.builder.errors import CorruptError, StoreError, TiffinError
-from tiffin.builder.events import InfoMessage, Sink, WarningMessage
-from tiffin.builder.plain_text import size_text
-from tiffin.builder.settings.storage import storage_bounds
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.forked import side_by_side
 from tiffin.cache.foundation.frozen import dataclass
@@ -46,6 +42,8 @@ def prune(session: Session, *, max_bytes: int | None, max_age_seconds: float | N
     """Remove the oldest steps until the state directory takes at most `max_bytes`, those that are older, all but the
     `keep` newest; and layers that no image needs then, and failed steps. The namespace was entered.
     """
+    from tiffin.builder.api.storage.state_size import state_size
+
     cache = LocalCache(session.table)
     rows = sorted(((written, name) for name, _, written in cache.dated_records()), reverse=True)
     kept = []
@@ -56,36 +54,13 @@ def prune(session: Session, *, max_bytes: int | None, max_age_seconds: float | N
         else:
             kept.append(name)
     remove_unneeded(session, keep_records=True)
-    if max_bytes is None or size_on_disk(session.state.root) > max_bytes:
+    if max_bytes is None or state_size(session) > max_bytes:
         remove_failures(session)
-    while max_bytes is not None and kept and size_on_disk(session.state.root) > max_bytes:
+    while max_bytes is not None and kept and state_size(session) > max_bytes:
         for name in kept[-max(1, len(kept) // 8) :]:
             cache.forget(name)
             kept.remove(name)
         remove_unneeded(session, keep_records=True)
-
-
-def keep_to_bounds(session: Session, sink: Sink) -> None:
-    """Remove the oldest steps until the state directory keeps to the bounds of the configuration file.
-
-    Nothing is removed while a build runs: the last one to end does it. Raises UsageError.
-    """
-    bounds = storage_bounds(os.environ)
-    if not bounds:
-        return
-    with session.state.lock(BUILDING, blocking=False) as is_alone:
-        if not is_alone:
-            return
-        reach_trees(session)
-        before = size_on_disk(session.state.root)
-        prune(session, max_bytes=bounds.max_bytes, max_age_seconds=bounds.keep_seconds, keep=None)
-        after = size_on_disk(session.state.root)
-    if after < before:
-        text = f"removed {size_text(before - after)} of the build cache, which takes {size_text(after)} now"
-        sink.emit(InfoMessage(message=text))
-    if bounds.max_bytes is not None and after > bounds.max_bytes:
-        text = f"the state directory takes {size_text(after)}, and max-size is {size_text(bounds.max_bytes)}"
-        sink.emit(WarningMessage(message=f"{text}: images and containers need the rest"))
 
 
 def verify(session: Session, *, repair: bool) -> Verified:

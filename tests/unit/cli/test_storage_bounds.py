@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from tests.support.commands import Commands
 from tests.support.contexts import context_at
 from tiffin.builder.api.session import Session
+from tiffin.builder.api.storage import bounds
 from tiffin.builder.api.storage.prune import size_on_disk
+from tiffin.builder.api.storage.state_size import state_size
 
 TEXT = "FROM base\nCOPY a /a\n"
 MB = 1 << 20
@@ -61,6 +65,57 @@ def test_the_age_of_a_step_is_when_it_was_made(tiffin_here: Commands, tmp_path: 
     assert tiffin_here("cache", "ls", "-q").out
     tiffin_here("cache", "prune", "-f", "--older-than", "0s")
     assert not tiffin_here("cache", "ls", "-q").out
+
+
+def test_the_size_is_that_of_all_files_and_layers_are_measured_once(
+    tiffin_here: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiffin_here("build", "-q", context_at(tmp_path)(TEXT, a="A" * 5000))
+    session = Session(tiffin_here.root)
+    tree = session.state.layers / f"sha256-{'0' * 64}" / "fs.2.x"
+    (tree / "deep").mkdir(parents=True)
+    (tree / "deep/file").write_bytes(b"x" * 100_000)
+    os.link(tree / "deep/file", tree / "other")
+    state_size(session)  # the table grows by what is remembered
+    assert state_size(session) == size_on_disk(session.state.root)
+    measured: list[str] = []
+
+    def measure(path: Path) -> int:
+        measured.append(path.name)
+        return size_on_disk(path)
+
+    monkeypatch.setattr("tiffin.builder.api.storage.state_size.size_on_disk", measure)
+    state_size(session)
+    assert "fs.2.x" not in measured
+    tree.rename(tree.with_name("aside"))
+    shutil.copytree(tree.with_name("aside"), tree)
+    shutil.rmtree(tree.with_name("aside"))
+    state_size(session)
+    assert state_size(session) == size_on_disk(session.state.root) and "fs.2.x" in measured
+    session.table.set("sizes", b'{"a": [1, "x"], "b": 1')
+    state_size(session)
+    assert state_size(session) == size_on_disk(session.state.root)
+    session.table.close()
+
+
+def test_a_build_that_added_nothing_measures_nothing(
+    tiffin_here: Commands, tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text('[storage]\nmax-size = "1g"\nkeep = "30d"\n')
+    make, measured = context_at(tmp_path), 0
+
+    def measure(session: Session) -> int:
+        nonlocal measured
+        measured += 1
+        return state_size(session)
+
+    monkeypatch.setattr(bounds, "state_size", measure)
+    for content, wanted in (("A", 1), ("A", 1), ("B", 2)):
+        tiffin_here("build", "-q", make(TEXT, a=content))
+        assert measured == wanted
+    config.write_text('[storage]\nmax-size = "1k"\n')
+    tiffin_here("build", "-q", make(TEXT, a="B"))
+    assert measured > 2 and not tiffin_here("cache", "ls", "-q").out
 
 
 @pytest.mark.parametrize(
