@@ -26,6 +26,7 @@ from tiffin.builder.policy.document import SECTIONS
 from tiffin.builder.policy.facts import BUILD, IMAGE, KINDS, LOCAL, OPERATIONS, RESULT, Contents, Environment, Subject
 from tiffin.builder.policy.rules import RULES
 from tiffin.builder.settings.access import RegistryAccess
+from tiffin.cache.errors import DigestError
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
 
@@ -67,7 +68,7 @@ def subject_for(
 ) -> Subject:
     """Return what a source is, as buildx writes it: docker-image://NAME, a URL, a repository, a directory."""
     around = environment or Environment()
-    if is_git(source, context=True):
+    if is_git(source, context=True) and not _has_digest(source):
         found = subject_of(parse_git(source))
     elif is_http(source):
         found = subject_of(UrlOrigin(url=source, filename=filename_of(source)))
@@ -79,6 +80,15 @@ def subject_for(
     else:
         found = Subject(kind=LOCAL, name="context")
     return replace(found, operation=operation, environment=around)
+
+
+def _has_digest(source: str) -> bool:
+    """Whether a source ends as names of images do, NAME@sha256:…, which is also the form of USER@HOST:PATH."""
+    try:
+        Digest.parse(source.rpartition("@")[2])
+    except DigestError:
+        return False
+    return True
 
 
 def evaluate(

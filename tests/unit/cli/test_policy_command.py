@@ -115,15 +115,18 @@ def test_rego_beside_the_dockerfile(tiffin_here: Commands, tmp_path: Path) -> No
 
 
 def test_cases_in_toml(tiffin_here: Commands, tmp_path: Path, policy: Path) -> None:
+    policy.write_text(f'{POLICY}[[git]]\nnames = ["https://**"]\n')
     (tmp_path / "policy_test.toml").write_text(
         '[[case]]\nsource = "debian:12"\nallow = true\n'
         '[[case]]\nname = "others"\nsource = "quay.io/a/b"\nallow = false\nrule = "images.names"\n'
         '[[case]]\nkind = "result"\nsource = "app"\nenv = ["API_TOKEN=x"]\nallow = true\n'
+        f'[[case]]\nname = "by digest"\nsource = "debian@sha256:{"0" * 64}"\nallow = true\n'
+        '[[case]]\nname = "by ssh"\nsource = "git@h.example:a/b"\nallow = false\nrule = "git.names"\n'
     )
     done = tiffin_here("policy", "test", policy, check=False)
     assert done.code == 1
     assert [line.partition(" (")[0] for line in done.out.splitlines()] == [
-        "1: debian:12: PASS", "others: PASS", "3: app: FAIL",
+        "1: debian:12: PASS", "others: PASS", "3: app: FAIL", "by digest: PASS", "by ssh: PASS",
     ]  # fmt: skip
 
 
