@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
@@ -28,6 +29,7 @@ from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef
 
+MARK_BYTES = 8  # of a driver, in the names of its units
 START_SECONDS = 15.0  # until the scheduler answers
 LOOK_SECONDS = 0.5  # between looks at who is there
 NAMESAKE_SECONDS = 20.0  # in which a worker is found lost whose place another one took
@@ -61,6 +63,7 @@ class Farm:
         self._not_before: dict[str, float] = {}  # addresses that did not answer, or are refused, and when to ask again
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
+        self._mark = os.urandom(MARK_BYTES).hex()  # not of Dask's id of a client: its end is that of the machine
         self._ended = threading.Event()
         self._broken: BaseException | None = None  # what went wrong unforeseen: nothing is made here any more
         silence()
@@ -107,7 +110,7 @@ class Farm:
 
     def new_name(self, text: str) -> str:
         """Return a name of a unit that no other has, from what people call it."""
-        return f"{text} #{self._client.id[-8:]}.{next(self._numbers)}"
+        return f"{text} #{self._mark}.{next(self._numbers)}"
 
     def fetch(self, ref: BlobRef, blobs: BlobStore) -> bool:
         """Bring a packed layer to this machine from a worker that has it."""

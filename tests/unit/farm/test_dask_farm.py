@@ -222,6 +222,16 @@ def test_all_is_made_though_the_worker_is_lost_before_it_says_so(jobs: Jobs, clu
     assert jobs.end(job) == []
 
 
+def test_two_drivers_of_one_machine_make_steps_that_are_called_alike(
+    farm: Farm, cluster: Cluster, tmp_path: Path
+) -> None:
+    with contextlib.closing(Farm(FarmAccess(address=cluster.scheduler.address), lambda text: None)) as other:
+        both = [Jobs(one, tmp_path / name) for one, name in ((farm, "a"), (other, "b"))]
+        begun = [(jobs, jobs.begin("FROM base\nRUN one\nRUN two\n")) for jobs in both]
+        assert [jobs.end(job) for jobs, job in begun] == [["RUN one", "RUN two"]] * 2
+    assert begun[0][1].name != begun[1][1].name
+
+
 def test_a_late_job_is_made_by_a_second_worker(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
