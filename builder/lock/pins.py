@@ -4,7 +4,7 @@ for.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -16,6 +16,13 @@ from tiffin.builder.oci.spec import Platform
 from tiffin.builder.plan.plan_options import PREFIX_BUILT, BaseImage, SourceRules
 from tiffin.builder.registry.download import shown
 from tiffin.cache.foundation.frozen import dataclass, replace
+
+Pins = Callable[[str, Platform, BaseImage, Span], str]
+
+
+def no_pins(name: str, platform: Platform, image: BaseImage, span: Span) -> str:
+    """Pin no image."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +82,11 @@ class Locked(SourceRules):
 
 class Gatherer(SourceRules):
     """Notes what a plan asks for: `images` by name and platform, `sources`. What is in `kept`, and not among the names
-    `renewed`, is given as it is there; `every` renews all.
+    `renewed`, is given as it is there; `every` renews all. `pins` says what an image has to be instead, "" for nothing.
     """
 
-    def __init__(self, kept: Lock, renewed: Collection[str] = (), *, every: bool = False) -> None:
+    def __init__(self, kept: Lock, renewed: Collection[str] = (), *, every: bool = False, pins: Pins = no_pins) -> None:
+        self._pins = pins
         self._kept = kept
         self._renewed = renewed
         self._every = every
@@ -98,8 +106,12 @@ class Gatherer(SourceRules):
         return given
 
     def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> str:
-        """Take what a name led to, which whoever resolves it notes."""
-        return ""
+        """Return what the image has to be instead. What a name led to notes whoever resolves it."""
+        given = self._pins(name, platform, image, span)
+        if not given or given == self.images.get((name, platform)):
+            return ""
+        self.images[name, platform] = given
+        return given
 
     def source(self, origin: Remote, span: Span | None) -> Remote:
         """Return an origin as it is, or as it is kept."""

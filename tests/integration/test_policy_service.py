@@ -149,6 +149,9 @@ def test_rego_pins_images_and_verifies_repositories(
         (folder / "Dockerfile.rego").write_text(PINNED.format(digest=told["digest"]))
         (folder / "key.pub").write_bytes(key.with_suffix(".pub").read_bytes())
         tiffin("build", "--no-cache", folder)
+        tiffin("lock", folder)
+        assert told["digest"] in (folder / "Dockerfile.lock").read_text()
+        tiffin("build", "--no-cache", "--locked", folder)
         dockerfile = folder / "Dockerfile"
         dockerfile.write_text(dockerfile.read_text().replace("#main", "#plain"))
         denied = tiffin("build", "--progress=plain", folder, check=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tiffin.builder.instructions.ops import GitOrigin, UrlOrigin
 from tiffin.builder.instructions.remote import filename_of, is_git, is_http
 from tiffin.builder.lock.lockfile import Lock, LockedImage
-from tiffin.builder.lock.pins import Gatherer, key_of
+from tiffin.builder.lock.pins import Gatherer, key_of, pinned_image
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.plan.plan_options import PREFIX_LAYOUT
@@ -54,7 +54,8 @@ def gather(
             gatherer.source(UrlOrigin(url=url, filename=filename_of(url)), None)
     images: dict[str, LockedImage] = {}
     for (name, platform), given in gatherer.images.items():
-        image = _locked_image(notes, name, platform, resolved[given, platform], old if given != name else None)
+        is_kept = given == pinned_image(old, name, platform)
+        image = _locked_image(notes, name, platform, resolved[given, platform], old if is_kept else None)
         manifests = {**images[name].manifests, **image.manifests} if name in images else image.manifests
         images[name] = replace(image, manifests=manifests)
     commits, files = {}, {}

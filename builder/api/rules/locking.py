@@ -11,11 +11,12 @@ from tiffin.builder.api.build import PreparedBuild, prepared
 from tiffin.builder.api.build_options import BuildOptions
 from tiffin.builder.api.rules.gathering import gather
 from tiffin.builder.api.rules.lock import lock_path
+from tiffin.builder.api.rules.sources import GatedRules
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import ImageError, RegistryError, UsageError
 from tiffin.builder.events import Sink, WarningMessage
 from tiffin.builder.lock.lockfile import Lock, LockedImage, read_lock, write_lock
-from tiffin.builder.lock.pins import Gatherer, Missing
+from tiffin.builder.lock.pins import Gatherer, Missing, no_pins
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.builder.settings.pull_policy import ASK_SECONDS
@@ -69,7 +70,9 @@ def _look(options: BuildOptions, session: Session, sink: Sink, renewed: Collecti
                 f"--update={unknown[0]}: {path} has nothing of that name",
                 remedy=f"it has {', '.join(sorted(old.names())) or 'nothing'}",
             )
-        gatherer = Gatherer(old, renewed, every=every)
+        rules = prepared_build.request.plan_options.source_rules
+        pins = rules.pinned if isinstance(rules, GatedRules) else no_pins
+        gatherer = Gatherer(old, renewed, every=every, pins=pins)
         platforms = tuple(dict.fromkeys((*old.platforms, *options.platforms))) or (Platform.local(),)
         request, services = prepared_build.request, prepared_build.services
         notes = session.store.notes

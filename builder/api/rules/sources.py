@@ -64,25 +64,40 @@ class GatedRules(SourceRules):
 
     def found(self, name: str, platform: Platform, image: BaseImage, span: Span) -> str:
         """Judge an image by what it is; return what a policy pins it to. A lock says itself what it is."""
-        subject = self._image(name, self._given.get((name, platform), name), platform, span)
+        subject = self._seen(name, platform, image, span)
         if subject is None:
             return ""
+        pinner = self._pinners.get((name, platform))
+        given = self._pin(name, platform, subject) if pinner is None and self._inner is None else ""
+        if not given:
+            self.gate.judge(subject, pinner)
+        return given
+
+    def pinned(self, name: str, platform: Platform, image: BaseImage, span: Span) -> str:
+        """Return what a policy pins an image to, "" for nothing; it is not judged."""
+        subject = self._seen(name, platform, image, span)
+        return self._pin(name, platform, subject) if subject is not None else ""
+
+    def _seen(self, name: str, platform: Platform, image: BaseImage, span: Span) -> Subject | None:
+        """Return an image with what it holds; None for what the same command made."""
+        subject = self._image(name, self._given.get((name, platform), name), platform, span)
+        if subject is None:
+            return None
         digest = image.manifest_digest
         packages = self._packages(f"{image.name.partition('@')[0]}@{digest}")
         named = self._named(image.name, platform, digest)
         contents = contents_of(digest, image.config, image.manifest, packages, named)
-        subject = replace(subject, contents=contents)
-        pinner = self._pinners.get((name, platform))
-        if pinner is None and self._inner is None and subject.kind == IMAGE:
-            pinned, pinner = self.gate.pin(subject)
-            if pinner is not None:
-                assert subject.reference is not None
-                self._pinners[name, platform] = pinner
-                given = str(replace(subject.reference, digest=Digest.parse(pinned)))
-                self._given[name, platform] = given
-                return given
-        self.gate.judge(subject, pinner)
-        return ""
+        return replace(subject, contents=contents)
+
+    def _pin(self, name: str, platform: Platform, subject: Subject) -> str:
+        """Return the name to use instead, by a policy's digest; "" for none."""
+        digest, pinner = self.gate.pin(subject) if subject.kind == IMAGE else ("", None)
+        if pinner is None:
+            return ""
+        assert subject.reference is not None
+        self._pinners[name, platform] = pinner
+        self._given[name, platform] = str(replace(subject.reference, digest=Digest.parse(digest)))
+        return self._given[name, platform]
 
     def source(self, origin: Remote, span: Span | None) -> Remote:
         """Return what the lock has, if it may be used."""
