@@ -8,9 +8,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 MAX_PROCESSES = 4
+LARGE_BLOCK_BYTES = 1 << 20
+_MMAP_THRESHOLD = -3  # mallopt(3)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -24,6 +27,7 @@ def side_by_side(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> li
     count = min(MAX_PROCESSES, len(os.sched_getaffinity(0)), len(items))
     if count < 2 or threading.active_count() > 1:
         return [work(item) for item in items]
+    _keep_no_freed_blocks()
     results: list[Any] = [None] * len(items)
     with contextlib.ExitStack() as stack:
         children = [stack.enter_context(_child(work, items[number::count])) for number in range(1, count)]
@@ -33,6 +37,17 @@ def side_by_side(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> li
             part = items[number::count]
             results[number::count] = found if found is not None else [work(item) for item in part]
     return results
+
+
+@cache
+def _keep_no_freed_blocks() -> None:
+    """Have large blocks go back to the kernel once they are freed, as results are read and put away in these: glibc
+    keeps as much as the largest one that ever was.
+    """
+    import ctypes
+
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
 @contextlib.contextmanager

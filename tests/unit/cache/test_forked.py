@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -66,3 +68,23 @@ def test_nothing_is_forked_beside_other_threads_or_for_little(here: int, monkeyp
         ended.set()
         thread.join()
     assert side_by_side(lambda _: os.getpid(), range(1)) == [here] and side_by_side(lambda _: 0, []) == []
+
+
+def test_what_is_freed_goes_back_to_the_kernel() -> None:
+    """glibc would keep a block that is smaller than another one which was freed before, below what came after it."""
+    code = (
+        "import os, sys\n"
+        "from tiffin.cache.foundation.forked import side_by_side\n"
+        "os.sched_getaffinity = lambda pid: {0, 1}\n"
+        "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "sys.argv[1:] and side_by_side(abs, [1, 2])\n"
+        "largest = b'x' * (24 << 20); del largest\n"
+        "block = b'x' * (20 << 20); after = [b'y' * 1000 for _ in range(100)]\n"
+        "before = resident(); del block\n"
+        "print(before - resident() > 19 << 20)\n"
+    )
+    told = [
+        subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True).stdout
+        for words in ([], ["several"])
+    ]
+    assert told[1] == "True\n", f"without it: {told[0]}"
