@@ -13,9 +13,12 @@ from tiffin.builder.events import Sink
 from tiffin.cache.foundation.frozen import replace
 
 if TYPE_CHECKING:
+    from tiffin.builder.api.sbom.ahead import ReadingAhead
+    from tiffin.builder.image.layers import LayerStore
     from tiffin.builder.image.remote import Remote
     from tiffin.builder.sharing.caches import SharedCaches
     from tiffin.builder.solver.build import Services
+    from tiffin.cache.store.statedir import StateDir
 
 
 def reached(
@@ -41,7 +44,12 @@ def reached(
 
         services = replace(services, way_out=stack.enter_context(way_out_of(options, session, sink)))
     if options.attest.sbom is not None and not options.attest.sbom.generator:
-        from tiffin.builder.api.sbom.ahead import ReadingAhead
-
-        services = replace(services, beside=partial(ReadingAhead, services.layers, services.state))
+        services = replace(services, beside=partial(_reading_ahead, services.layers, services.state))
     return services
+
+
+def _reading_ahead(layers: LayerStore, state: StateDir) -> ReadingAhead:
+    """Return what reads layers. It is loaded where a RUN goes over some, and not by a rebuild with nothing changed."""
+    from tiffin.builder.api.sbom.ahead import ReadingAhead
+
+    return ReadingAhead(layers, state)
