@@ -173,9 +173,10 @@ class AskAgent(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records(Message):
-    """The answer to AskRecord."""
+    """The answer to AskRecord. `holders`: addresses of workers that have a layer of these."""
 
     records: Mapping[Digest, StepRecord]
+    holders: Mapping[Digest, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -358,7 +358,9 @@ class Dispatch:
         match question:
             case AskRecord(keys=keys):
                 found = await asyncio.to_thread(job.source.records, keys)
-                answer = Records(unit=question.unit, records=dict(found))
+                layers = [record.layer.digest for record in found.values() if record.layer is not None]
+                holders = {layer: held for layer in layers if (held := self.holders(layer))}
+                answer = Records(unit=question.unit, records=dict(found), holders=holders)
             case AskAgent(agent=agent):
                 said = b""
                 if agent in job.unit.agents:  # no other is the worker's business

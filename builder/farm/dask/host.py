@@ -27,7 +27,7 @@ from tiffin.builder.farm.dask.lines import Lines
 from tiffin.builder.farm.dask.sessions import CHILD, DriverSession, RunningUnit, UnitServer
 from tiffin.builder.farm.pipes import read_frame, write_frame
 from tiffin.builder.farm.sealing import WorkerKey
-from tiffin.builder.farm.values import MACHINE, AskBlob, Brought, Ended, Failure, Message, Start, Stop
+from tiffin.builder.farm.values import MACHINE, AskBlob, Brought, Ended, Failure, Message, Records, Start, Stop
 from tiffin.builder.value_bytes import decode, encode
 from tiffin.builder.version import VERSION
 from tiffin.cache.foundation.digest import Digest
@@ -167,6 +167,8 @@ class UnitHost:
         elif isinstance(value, Message):
             running = self._units.get(value.unit)
             if running is not None:
+                if isinstance(value, Records):
+                    running.learn(value.holders)
                 threading.Thread(target=running.send, args=(value,), daemon=True).start()
 
     def _stop(self, units: Sequence[RunningUnit]) -> None:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import BinaryIO, cast
 
 from distributed.comm import Comm
@@ -17,6 +17,8 @@ from tiffin.builder.farm.pipes import write_frame
 from tiffin.builder.farm.values import Alive, Start, Unit
 from tiffin.builder.sandbox.child import fd_passing
 from tiffin.builder.value_bytes import encode
+from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.frozen import replace
 
 CHILD, SERVER = "tiffin.builder.api.farm.child", "tiffin.builder.api.farm.unit_server"
 BEAT_SECONDS = 2.0
@@ -85,6 +87,11 @@ class RunningUnit:
     def opened(self, unit: Unit) -> None:
         """Note what is to be made."""
         self.unit = unit
+
+    def learn(self, holders: Mapping[Digest, tuple[str, ...]]) -> None:
+        """Note who has layers that were made since the unit was sent."""
+        if self.unit is not None:
+            self.unit = replace(self.unit, holders={**self.unit.holders, **holders})
 
     def send(self, value: object) -> None:
         """Answer a question of the process; one that has ended needs none."""
