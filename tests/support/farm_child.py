@@ -13,7 +13,18 @@ from typing import BinaryIO, cast
 from tiffin.builder.errors import BuildError
 from tiffin.builder.events import StepOutput, StepStarted
 from tiffin.builder.farm.pipes import read_frame, write_frame
-from tiffin.builder.farm.values import AskAgent, AskBlob, AskRecord, Ended, Failure, Happened, Made, Unit, failure_of
+from tiffin.builder.farm.values import (
+    AskAgent,
+    AskBlob,
+    AskRecord,
+    Ended,
+    Failure,
+    Happened,
+    Made,
+    Records,
+    Unit,
+    failure_of,
+)
 from tiffin.builder.solver.results import StepMade, below
 from tiffin.builder.value_bytes import decode, encode
 from tiffin.cache.backend import StepRecord
@@ -55,8 +66,11 @@ def main() -> None:
             tell(Ended(unit=unit.name, failure=Failure(kind="machine", message="no space left")))
             return
         if "ask" in step.text:
-            answers = [asked(AskRecord(unit=unit.name, keys=(look.key,)))]
-            refs = [BlobRef(media_type="", digest=digest, size_bytes=-1) for digest in sorted(unit.holders)]
+            found = asked(AskRecord(unit=unit.name, keys=(look.key,)))
+            assert isinstance(found, Records)
+            answers: list[object] = [found]
+            refs = [record.layer for record in found.records.values() if record.layer is not None]
+            refs += [BlobRef(media_type="", digest=digest, size_bytes=-1) for digest in sorted(unit.holders)]
             refs.append(BlobRef(media_type="", digest=Digest.of(b"of the driver"), size_bytes=13))
             answers += [asked(AskBlob(unit=unit.name, ref=ref)) for ref in refs]
             answers += [asked(AskBlob(unit=unit.name, ref=refs[-1], last=True))]

@@ -28,6 +28,7 @@ from tiffin.builder.farm.values import Ended, Unit
 from tiffin.builder.layer.compression.codecs import Compression
 from tiffin.builder.solver.results import StepMade
 from tiffin.builder.solver.step_keys import StepLook
+from tiffin.cache.backend import StepRecord
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef
@@ -119,6 +120,7 @@ class Jobs:
         self._farm = farm
         self._build = FakeBuild.at(place)
         self.sink = RecordingSink()
+        self.records: dict[Digest, StepRecord] = {}  # that the driver has
 
     def begin(self, text: str, **step: Any) -> Job:
         solver = self._build.solver(text, use_cache=False)
@@ -135,7 +137,7 @@ class Jobs:
         source = Source(
             pieces=lambda digest: [FILE] if digest == Digest.of(FILE) else [b"of the driver"],
             bring=lambda ref: "",
-            records=lambda keys: {},
+            records=lambda keys: self.records,
             sink=self.sink,
             agent=lambda name, request: name.encode() + request,
         )
@@ -175,13 +177,35 @@ def test_a_unit_is_made_by_a_worker(jobs: Jobs, farm: Farm, cluster: Cluster, tm
     assert not farm.fetch(BlobRef(media_type="", digest=Digest.of(b"other"), size_bytes=1), mine)
 
 
+def joined(farm: Farm, name: str) -> None:
+    """Wait until the driver knows a worker."""
+    deadline = time.monotonic() + SECONDS
+    while name not in farm._dispatch.members and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_a_worker_learns_who_has_a_layer_that_was_made_meanwhile(
+    jobs: Jobs, farm: Farm, cluster: Cluster, tmp_path: Path
+) -> None:
+    content = b"made meanwhile"
+    layer = BlobStore(StateDir.open(tmp_path / "first")).put(content)
+    blobs = cluster.add("second")
+    joined(farm, "second")
+    farm._dispatch.members["first"].hold([str(layer)])
+    packed = BlobRef(media_type="", digest=layer, size_bytes=len(content))
+    jobs.records[LOOK.key] = StepRecord(
+        diff_id=layer, parent_chain=layer, created="2026-01-01T00:00:00Z", seconds=1.0, parts=(), layer=packed,
+        empty=False, description="RUN other",
+    )  # fmt: skip
+    assert jobs.end(jobs.begin("FROM base\nRUN ask\n", avoid=frozenset({"first"}))) == ["RUN ask"]
+    assert blobs.has(layer), "nobody else could give it: the driver has other bytes"
+
+
 def test_a_worker_asks_for_what_it_lacks(jobs: Jobs, farm: Farm, cluster: Cluster, tmp_path: Path) -> None:
     jobs.end(jobs.begin("FROM base\nRUN one\n"))
     layer = BlobStore(StateDir.open(tmp_path / "first")).put(b"one")  # a layer of the base
     blobs = cluster.add("second")
-    deadline = time.monotonic() + SECONDS
-    while "second" not in farm._dispatch.members and time.monotonic() < deadline:
-        time.sleep(0.05)
+    joined(farm, "second")
     farm._dispatch.members["first"].hold([str(layer)])
     job = jobs.begin("FROM base\nRUN ask\n", avoid=frozenset({"first"}))
     assert jobs.end(job) == ["RUN ask"]
