@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 from distributed import Scheduler, Worker
 
@@ -97,9 +98,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
     monkeypatch.setattr(host.UnitHost, "describe", describe)
     monkeypatch.setattr(sessions.UnitServer, "start", start)
-    made = Cluster(tmp_path, monkeypatch)
-    yield made
-    made.close()
+    with dask.config.set(
+        {"temporary-directory": str(tmp_path)}
+    ):  # else Dask's scheduler makes one for all users in /tmp
+        made = Cluster(tmp_path, monkeypatch)
+        yield made
+        made.close()
 
 
 @pytest.fixture
