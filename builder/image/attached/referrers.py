@@ -34,16 +34,11 @@ def push_artifacts(client: RegistryClient, repository: str, artifacts: Sequence[
     Where the registry lists no referrers, a tag named after each subject has them.
     """
     blobs = {descriptor.digest: (data, descriptor.media_type) for item in artifacts for descriptor, data in item.blobs}
-
-    def put(artifact: Artifact) -> bool:
-        return client.put_referrer(repository, artifact.manifest, artifact.row.media_type)
-
     with ThreadPoolExecutor(MAX_PUSHED_AT_ONCE, "referrers") as pool:
         list(pool.map(lambda blob: client.push_bytes(repository, *blob), blobs.values()))
-        are_listed = list(pool.map(put, artifacts))
     unlisted: dict[Digest, list[dict[str, object]]] = {}
-    for artifact, is_listed in zip(artifacts, are_listed, strict=True):
-        if not is_listed:
+    for artifact in artifacts:  # in their order: a signature comes after what it lists
+        if not client.put_referrer(repository, artifact.manifest, artifact.row.media_type):
             unlisted.setdefault(artifact.subject, []).append(artifact.row.to_json())
     adding = {fallback_tag(subject): _adding(subject, rows) for subject, rows in unlisted.items()}
     change_tags(client, repository, OCI_INDEX, adding)
