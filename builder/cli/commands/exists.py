@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.builder.cli.options.command import CONTAINERS, EXIT_OF_CONTAINERS, IMAGES, Command, Group
+from tiffin.builder.cli.options.containers.chosen import is_there
 from tiffin.builder.cli.options.option import WITHOUT_EFFECT, Arguments, Flag, Word
 from tiffin.builder.errors import ImageNotFoundError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -29,13 +30,7 @@ def image_exists(session: Session, line: ExistsArguments) -> int:
 
 def container_exists(session: Session, line: ExistsArguments) -> int:
     """Return 0 for a container that is here, else 1."""
-    from tiffin.builder.containers.container import Containers
-
-    try:
-        Containers(session.state).find(line.name)
-    except ImageNotFoundError:
-        return 1
-    return 0
+    return 0 if is_there(session, line.name) else 1
 
 
 COMMANDS = (

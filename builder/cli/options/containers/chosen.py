@@ -44,7 +44,7 @@ class ChosenArguments(Arguments):
         if self.is_listed:
             return self._listed(session, statuses)
         names = [*self.names, *(text for path in self.cidfiles if (text := self._id_in(path)))]
-        return [name for name in names if _is_there(session, name)] if self.ignore else names
+        return [name for name in names if is_there(session, name)] if self.ignore else names
 
     def _listed(self, session: Session, statuses: Collection[str]) -> Sequence[str]:
         from tiffin.builder.api.containers.watch.listing import FILTERS, list_containers
@@ -82,7 +82,8 @@ class PatientArguments(ChosenArguments):
             raise UsageError(f'--time "{self.seconds}" is not a whole number', remedy="write -t 10") from exc
 
 
-def _is_there(session: Session, name: str) -> bool:
+def is_there(session: Session, name: str) -> bool:
+    """Whether a container is called so, or has an id that begins so."""
     from tiffin.builder.containers.container import Containers
 
     try:
