@@ -33,8 +33,8 @@ def unseen_interrupt(give_up: Callable[[], object]) -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=send)
-    thread.start()
     try:
+        thread.start()
         yield
     finally:
         over.set()
