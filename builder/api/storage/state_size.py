@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -24,16 +25,17 @@ def state_size(session: Session) -> int:
     total = sum(_size(path) for path in root.iterdir() if path != layers) + _own_size(layers)
     for folder in layers.iterdir():
         total += _own_size(folder)
-        for path in folder.iterdir():
-            if not path.name.startswith(PREFIX):
-                total += _size(path)
-                continue
-            st, place = path.lstat(), f"{folder.name}/{path.name}"
-            row = known.get(place)
-            if row is None or row[:2] != [st.st_ino, st.st_ctime_ns]:
-                row = [st.st_ino, st.st_ctime_ns, _size(path)]
-            seen[place] = row
-            total += row[2]
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # others work meanwhile
+            for path in folder.iterdir():
+                if not path.name.startswith(PREFIX):
+                    total += _size(path)
+                    continue
+                st, place = path.lstat(), f"{folder.name}/{path.name}"
+                row = known.get(place)
+                if row is None or row[:2] != [st.st_ino, st.st_ctime_ns]:
+                    row = [st.st_ino, st.st_ctime_ns, _size(path)]
+                seen[place] = row
+                total += row[2]
     if seen != known:
         session.table.set(SIZES, json.dumps(seen, separators=(",", ":")).encode())
     return total

@@ -98,6 +98,25 @@ def test_the_size_is_that_of_all_files_and_layers_are_measured_once(
     session.table.close()
 
 
+def test_a_layer_may_go_while_the_size_is_taken(tiffin_here: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiffin_here("images")
+    session = Session(tiffin_here.root)
+    folders = [session.state.layers / f"sha256-{digit * 64}" for digit in "0123456789"]
+    for folder in folders:
+        (folder / "fs.2.x/deep").mkdir(parents=True)
+    (session.state.layers / "stray").write_text("no layer")
+
+    def measure(path: Path) -> int:
+        for folder in folders:
+            if folder != path.parent:
+                shutil.rmtree(folder, ignore_errors=True)
+        return size_on_disk(path)
+
+    monkeypatch.setattr("tiffin.builder.api.storage.state_size.size_on_disk", measure)
+    assert state_size(session) > 0
+    session.table.close()
+
+
 def test_a_build_that_added_nothing_measures_nothing(
     tiffin_here: Commands, tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
