@@ -16,13 +16,13 @@ from typing import Any, cast
 
 from distributed import Client
 
-from tiffin.builder.errors import BuildError, CanceledError, TiffinError
+from tiffin.builder.errors import BuildError, CanceledError, StoreError, TiffinError
 from tiffin.builder.farm.address import FarmAccess
 from tiffin.builder.farm.dask.blobs import fetch_blob
 from tiffin.builder.farm.dask.dispatch import Dispatch, first_line
-from tiffin.builder.farm.dask.host import NAME, FarmPlugin
+from tiffin.builder.farm.dask.host import become_worker
 from tiffin.builder.farm.dask.lines import Lines
-from tiffin.builder.farm.dask.member import Member, meet
+from tiffin.builder.farm.dask.member import Member, NotYetError, meet
 from tiffin.builder.farm.dask.trust import security_of
 from tiffin.builder.farm.jobs import Job
 from tiffin.cache.foundation.digest import Digest
@@ -72,7 +72,6 @@ class Farm:
         self._lines = Lines(self._arguments)
         try:
             self._client = Client(access.address, security=security, timeout=START_SECONDS, set_as_default=False)
-            self._client.register_plugin(FarmPlugin(), NAME)
         except (OSError, TimeoutError, ValueError, RuntimeError) as exc:
             raise BuildError(
                 f"the farm at {access.address} does not answer: {first_line(exc)}",
@@ -199,7 +198,7 @@ class Farm:
 
     async def _meet(self, address: str) -> None:
         try:
-            member = await meet(address, self._arguments, self._access.trust)
+            member = await self._met(address)
         except TiffinError as exc:
             self._not_before[address] = float("inf")
             self._warn(f"{exc.message}: it is left out; {exc.remedy}")
@@ -219,6 +218,24 @@ class Farm:
         self._dispatch.add(member)
         self._spawn(self._listen(member))
         self._spawn(member.beat())
+
+    async def _met(self, address: str) -> Member:
+        """Connect to a worker, and make it one of a farm before if it is not. Raises what `meet` raises, and StoreError
+        for one that cannot be.
+        """
+        with contextlib.suppress(NotYetError):
+            return await meet(address, self._arguments, self._access.trust)
+        try:
+            answers = await self._client.run(become_worker, workers=[address], asynchronous=True)
+            reason = answers[address]
+        except (OSError, TimeoutError, KeyError) as exc:
+            raise OSError(f"it is gone: {exc}") from exc
+        except Exception as exc:  # whatever its environment makes of it
+            reason = first_line(exc)
+        if reason:
+            remedy = "install the same tiffin there"
+            raise StoreError(f"worker {address} cannot be one of the farm ({reason})", remedy=remedy)
+        return await meet(address, self._arguments, self._access.trust)
 
     def _leave_out_namesake(self, address: str, name: str) -> None:
         """Do without a worker that is called as another one is, once it is sure that the other one is not lost."""

@@ -43,16 +43,12 @@ LABELS_VARIABLE, ISOLATION_VARIABLE = "TIFFIN_FARM_LABELS", "TIFFIN_ISOLATION"
 
 
 class FarmPlugin(WorkerPlugin):  # type: ignore[misc]  # Dask's is not typed
-    """Makes a Dask worker one of a farm; registered by `tiffin farm worker`, and by drivers on all that lack it."""
+    """Makes a Dask worker one of a farm: `tiffin farm worker` has it from the start, others when a driver comes."""
 
     name = NAME
-    idempotent = True
 
     def __init__(self) -> None:
         self.host: UnitHost | None = None
-
-    def __reduce__(self) -> tuple[type[FarmPlugin], tuple[()]]:
-        return FarmPlugin, ()
 
     async def setup(self, worker: Worker) -> None:
         """Begin to answer drivers."""
@@ -64,6 +60,20 @@ class FarmPlugin(WorkerPlugin):  # type: ignore[misc]  # Dask's is not typed
         """Stop what runs."""
         if self.host is not None:
             await self.host.close()
+
+
+async def become_worker(dask_worker: Worker) -> str:
+    """Make a Dask worker one of a farm, unless it is (Dask would end and begin again what it has, with all its
+    processes); return why it cannot be one, "" if it can.
+    """
+    if NAME in dask_worker.plugins:
+        return ""
+    try:
+        await dask_worker.plugin_add(FarmPlugin(), NAME, catch_errors=False)
+    except Exception as exc:  # whatever it is, the driver tells it, and does without this worker
+        await dask_worker.plugin_remove(NAME)
+        return str(exc)
+    return ""
 
 
 def run_unit(name: str) -> None:

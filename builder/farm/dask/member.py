@@ -29,6 +29,10 @@ Put = Callable[[Sequence[tuple[Digest, int]], Pieces], Coroutine[Any, Any, int]]
 ISOLATION = "isolation="  # how a label begins that tells the tier in which commands run
 
 
+class NotYetError(OSError):
+    """A worker of Dask that is not one of a farm yet."""
+
+
 class Member:
     """One worker. `units` are the jobs it works at, by the name of the try, which no other try has; `layers` the packed
     layers and files that it holds.
@@ -127,8 +131,8 @@ class Member:
 
 
 async def meet(address: str, arguments: Mapping[str, Any], trust: FarmTrust) -> Member:
-    """Connect to a worker. Raises OSError, TimeoutError where it does not answer (any more, or yet), and StoreError,
-    UsageError for one that cannot serve.
+    """Connect to a worker. Raises OSError, TimeoutError where it does not answer (any more, or yet), NotYetError for
+    one that is not of a farm, and StoreError, UsageError for one that cannot serve.
     """
     if not trust:
         check_reach(address, "the worker")
@@ -137,7 +141,7 @@ async def meet(address: str, arguments: Mapping[str, Any], trust: FarmTrust) -> 
         await comm.write({"op": HELLO})
         hello = await asyncio.wait_for(comm.read(), HELLO_SECONDS)
         if not isinstance(hello, dict) or "version" not in hello:
-            raise OSError("it is not a worker of tiffin yet")
+            raise NotYetError
         _check(address, hello)
         await comm.write({"op": SESSION, "reply": False})
         return Member(address, hello, comm)

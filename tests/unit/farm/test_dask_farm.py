@@ -18,7 +18,7 @@ from distributed import Scheduler, Worker
 
 from tests.fakes.sink import RecordingSink
 from tests.support.plans import FakeBuild
-from tiffin.builder.errors import BuildError, CanceledError, MissingBlobError
+from tiffin.builder.errors import BuildError, CanceledError, MissingBlobError, StoreError
 from tiffin.builder.events import StepOutput, StepStarted, WarningMessage
 from tiffin.builder.farm.address import FarmAccess
 from tiffin.builder.farm.dask import host, sessions
@@ -61,18 +61,18 @@ class Cluster:
     async def _scheduler(self) -> Any:
         return await Scheduler(host="127.0.0.1", port=0, dashboard=False)
 
-    def add(self, name: str, slots: int = 1) -> BlobStore:
-        """Start a worker; return what is in its state directory."""
+    def add(self, name: str, slots: int = 1, *, is_plain: bool = False) -> BlobStore:
+        """Start a worker, or a plain one of Dask; return what is in its state directory."""
         root = self._place / name
         self._patch.setenv("TIFFIN_ROOT", str(root))
-        self.workers[name] = self.do(self._worker(name, slots))
+        self.workers[name] = self.do(self._worker(name, slots, () if is_plain else (host.FarmPlugin(),)))
         return BlobStore(StateDir.open(root))
 
-    async def _worker(self, name: str, slots: int) -> Any:
+    async def _worker(self, name: str, slots: int, plugins: tuple[host.FarmPlugin, ...]) -> Any:
         scratch = str(self._place / f"scratch-{name}")
         return await Worker(
             self.scheduler.address, host="127.0.0.1", nthreads=slots, name=name, memory_limit=0, dashboard=False,
-            local_directory=scratch, plugins=(host.FarmPlugin(),),
+            local_directory=scratch, plugins=plugins,
         )  # fmt: skip
 
     def remove(self, name: str) -> None:
@@ -179,6 +179,45 @@ def test_a_unit_is_made_by_a_worker(jobs: Jobs, farm: Farm, cluster: Cluster, tm
     assert mine.has(Digest.of(FILE))
     assert not farm.fetch(BlobRef(media_type="", digest=Digest.of(b"nowhere"), size_bytes=1), mine)
     assert not farm.fetch(BlobRef(media_type="", digest=Digest.of(b"other"), size_bytes=1), mine)
+
+
+def test_a_driver_leaves_the_processes_of_a_worker_as_they_are(cluster: Cluster, tmp_path: Path) -> None:
+    """The first one of a farm, too: to begin all again would take a second before its first step."""
+    cluster.add("first")
+    before = cluster.workers["first"].plugins[host.NAME].host
+    with contextlib.closing(Farm(FarmAccess(address=cluster.scheduler.address), print)) as farm:
+        jobs = Jobs(farm, tmp_path)
+        assert jobs.end(jobs.begin("FROM base\nRUN one\n")) == ["RUN one"]
+    assert cluster.workers["first"].plugins[host.NAME].host is before
+
+
+def test_a_plain_worker_of_dask_becomes_one_of_the_farm(jobs: Jobs, farm: Farm, cluster: Cluster) -> None:
+    first = cluster.workers["first"].plugins[host.NAME].host
+    cluster.add("plain", is_plain=True)
+    assert jobs.end(jobs.begin("FROM base\nRUN one\n", avoid=frozenset({"first"}))) == ["RUN one"]
+    assert cluster.workers["plain"].plugins[host.NAME].host is not None
+    assert cluster.workers["first"].plugins[host.NAME].host is first
+
+
+@pytest.mark.parametrize("error", [StoreError("its disk is full"), LookupError("something else")])
+def test_a_plain_worker_that_cannot_be_one_is_left_out(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def describe(self: host.UnitHost) -> None:
+        raise error
+
+    cluster.add("first")
+    monkeypatch.setattr(host.UnitHost, "describe", describe)
+    cluster.add("plain", is_plain=True)
+    said: list[str] = []
+    with contextlib.closing(Farm(FarmAccess(address=cluster.scheduler.address), said.append)) as farm:
+        jobs = Jobs(farm, tmp_path)
+        assert jobs.end(jobs.begin("FROM base\nRUN one\n")) == ["RUN one"]
+        deadline = time.monotonic() + SECONDS
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(said) == 1 and str(error) in said[0] and "it is left out" in said[0]
+    assert host.NAME not in cluster.workers["plain"].plugins
 
 
 def joined(farm: Farm, name: str) -> None:
