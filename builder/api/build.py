@@ -55,13 +55,14 @@ def build(options: BuildOptions, session: Session, sink: Sink) -> BuildResult:
 
     `sink` receives the progress, and at the end the findings of build checks as warnings. Raises TiffinError.
     """
-    from tiffin.builder.api.buildx.history import Recorder
+    from tiffin.builder.api.buildx.recorder import Recorder
 
     began = time.monotonic()
     with _audited(options) as done, Recorder.of(options, session, sink) as recorder:
         try:
             with prepared(options, session, recorder) as made:
-                services = replace(made.services, keeper=recorder.keeper(options, made.source))
+                keeper = recorder.keeper(options, made.source)
+                services = replace(made.services, keeper=keeper, idle=recorder.keep_plans)
                 made = replace(made, services=services)
                 result = _build_again(made)
                 if options.record:

@@ -70,9 +70,16 @@ class Runner:
     """Runs commands through the launcher; `stop` kills all of them and lets no other begin."""
 
     def __init__(
-        self, launcher: Launcher, sink: Sink, isolation: Isolation, filters: Path, way_out: WayOut | None = None
+        self,
+        launcher: Launcher,
+        sink: Sink,
+        isolation: Isolation,
+        filters: Path,
+        way_out: WayOut | None = None,
+        idle: Callable[[], object] = lambda: None,
     ) -> None:
         self._launcher = launcher
+        self._idle = idle  # called once a command has begun
         self._way_out = way_out  # the only one that steps have
         self._filters = filters  # where seccomp filters are kept
         self._sink = sink
@@ -121,6 +128,7 @@ class Runner:
                 for writer in writers:
                     os.close(writer)
             try:
+                self._idle()
                 limit = request.op.run_defaults.timeout_seconds
                 tail, is_late = self._pump(request.step_id, pipes, running, limit)
                 status = running.wait()

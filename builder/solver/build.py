@@ -80,9 +80,7 @@ class Request:
     shares: frozenset[str] = frozenset()  # "min": give the records of the target, "max": those of all stages
     traces: bool = False  # what came in, and where each result came from: for attestations
     docker_types: bool = False  # Docker's media types instead of OCI's
-    inline: Callable[[Mapping[Digest, StepRecord]], str] | None = (
-        None  # makes the inline cache of the records of the image
-    )
+    inline: Callable[[Mapping[Digest, StepRecord]], str] | None = None  # makes the inline cache of the records
 
     @property
     def step_compression(self) -> Compression | None:
@@ -120,6 +118,7 @@ class Services:
     keep: Callable[[str, bytes], None] | None = None  # small things by name, for later builds
     kept: Callable[[str], bytes | None] = lambda name: None  # those that were kept
     keeper: Keeper | None = None
+    idle: Callable[[], object] = lambda: None  # called once a RUN has begun: this process then only waits for it
     elsewhere: MakeElsewhere | None = None
     explainer: Callable[[], Explainer] | None = None  # made before anything runs; the result then has an explanation
 
@@ -273,7 +272,7 @@ def _execute(request: Request, services: Services, plan: Plan, solver: Solver, e
                 check_isolation(pending, isolation, has_way_out=services.way_out is not None)
                 launcher = stack.enter_context(closing(services.launch()))
             _tell_limits(isolation, services.sink)
-            runner = Runner(launcher, services.sink, isolation, services.state.filters, services.way_out)
+            runner = Runner(launcher, services.sink, isolation, services.state.filters, services.way_out, services.idle)
             emulator = Emulator(isolation, services.layers, services.state, services.sink)
             if not isolation.overlay:
                 roots = stack.enter_context(closing(CopiedRoots(services.state, services.layers)))

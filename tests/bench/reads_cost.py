@@ -64,7 +64,9 @@ def main(arguments: Sequence[str]) -> int:
                     f"{BASE}RUN : {next(count)}; for n in $(seq {TIMES}); do {command}; done\n"
                 )
 
-            rounds = [one_round(program, folder, prepare, {}, READS) for _ in range(given.rounds + 1)][1:]
+            rounds = [
+                one_round(program, folder, prepare, ({}, READS), number)[0] for number in range(given.rounds + 2)
+            ][2:]
             before, now = (statistics.median(values) * 1000 for values in zip(*rounds, strict=True))
             sums = [sums[0] + before, sums[1] + now]
             print(f"{command[:40]:40} {before:8.1f} {now:8.1f}   {now / before:.3f}x")  # noqa: T201

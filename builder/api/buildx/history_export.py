@@ -10,8 +10,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tiffin.builder.api.buildx.history import BuildRecord, History, record_of
+from tiffin.builder.api.buildx.history import History, record_of
 from tiffin.builder.api.buildx.history_steps import steps_of
+from tiffin.builder.api.buildx.recorder import BuildRecord
 from tiffin.builder.errors import TiffinError, UsageError
 from tiffin.builder.image.archive_write import output_file
 from tiffin.builder.layer.index import new_entry

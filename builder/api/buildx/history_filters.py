@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 
-from tiffin.builder.api.buildx.history import BuildRecord
+from tiffin.builder.api.buildx.recorder import BuildRecord
 from tiffin.builder.dockerfile.durations import parse_duration
 from tiffin.builder.errors import DockerfileError, UsageError
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tiffin.builder.api.build_options import BuildOptions
-from tiffin.builder.api.buildx.history import BuildRecord, History, new_record
+from tiffin.builder.api.buildx.history import History
+from tiffin.builder.api.buildx.recorder import BuildRecord, new_record
 from tiffin.builder.api.session import Session
 from tiffin.builder.report.steps import COMPLETED, key_of
 from tiffin.builder.report.steps import StepRun as StepRun

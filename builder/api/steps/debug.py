@@ -84,7 +84,8 @@ def debug(options: DebugOptions, session: Session, sink: Sink) -> RunResult:
 
 def _failed_without_a_trace(session: Session) -> KeptStep | None:
     """Return the step in which the last build failed, if it was no RUN whose result is kept; else None."""
-    from tiffin.builder.api.buildx.history import ERROR, History
+    from tiffin.builder.api.buildx.history import History
+    from tiffin.builder.api.buildx.recorder import ERROR
     from tiffin.builder.api.steps.kept_steps import steps_of_build
 
     record = next(History(session).records(), None)

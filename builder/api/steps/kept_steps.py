@@ -9,7 +9,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiffin.builder.api.buildx.history import PLANS, BuildRecord, History
+from tiffin.builder.api.buildx.history import History
+from tiffin.builder.api.buildx.recorder import PLANS, BuildRecord
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.steps.plans import KeptPlan, Made, made_by, read
 from tiffin.builder.errors import ContextError, ImageNotFoundError, NotFoundError, TiffinError, UsageError

@@ -51,8 +51,9 @@ def keep(folder: Path, name: str, plan: Plan, options: BuildOptions, most: int) 
     kept = KeptPlan(plan=_without_proxies(plan), members=kept_options(options), folder=os.getcwd())  # noqa: PTH109
     folder.mkdir(mode=0o700, exist_ok=True)
     part = folder / f".{name}"
-    part.touch(0o600)  # it has the values of build arguments
-    part.write_bytes(zlib.compress(encode(kept), FAST))
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)  # build arguments have values
+    with os.fdopen(fd, "wb") as file:
+        file.write(zlib.compress(encode(kept), FAST))
     part.replace(folder / name)
     if len(os.listdir(folder)) > most + most // SLACK:  # noqa: PTH208
         ages = sorted((path.stat().st_mtime_ns, path) for path in folder.iterdir())

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from tiffin.builder.api.build_options import BuildOptions
-from tiffin.builder.api.buildx.history import FOLDER, BuildRecord, History, Recorder, new_record
+from tiffin.builder.api.buildx.history import History
 from tiffin.builder.api.buildx.history_steps import ADDED, REMOVED, compare
+from tiffin.builder.api.buildx.recorder import FOLDER, BuildRecord, Recorder, new_record
 from tiffin.builder.api.sbom.subjects import Found, open_subject
 from tiffin.builder.api.session import Session
 from tiffin.builder.api.steps.platforms import named_for

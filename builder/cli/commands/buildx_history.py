@@ -12,8 +12,9 @@ from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiffin.builder.api.buildx.history import BuildRecord, History
+    from tiffin.builder.api.buildx.history import History
     from tiffin.builder.api.buildx.history_steps import StepRun
+    from tiffin.builder.api.buildx.recorder import BuildRecord
     from tiffin.builder.api.session import Session
 
 HEADINGS = {

@@ -6,20 +6,21 @@ Each has a folder below the state directory: failure.json, `upper` with the chan
 
 from __future__ import annotations
 
-import base64
+import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from tiffin.builder.errors import CorruptError, NotFoundError, RunError
+from tiffin.builder.errors import CorruptError, NotFoundError, RunError, StoreError
 from tiffin.builder.events import Sink, WarningMessage
 from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.instructions.ops import RunOp, SecretMount, SshMount
 from tiffin.builder.sandbox.child.spec import Bind, Layers, Mount, SandboxSpec, SecretFile
 from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.files import remove_tree
 from tiffin.cache.foundation.frozen import asdict, dataclass, replace
 from tiffin.cache.store.snapshots import BlobRef
 from tiffin.cache.store.statedir import FAILURES, StateDir
@@ -103,32 +104,59 @@ class Failures:
         self._folder = state.root / FAILURES
 
     def keep(self, failed: FailedStep, scratch: Path, most: int) -> str:
-        """Take what is kept out of the scratch directory of a failed step; no more than `most` stay. Return what its
-        folder is called. Needs the namespace that its files are of. Raises OSError.
+        """Make the scratch directory of a failed step the folder of what it left; no more than `most` stay. Return
+        what that is called. Needs the namespace that its files are of. Raises OSError.
+
+        The oldest one takes the place of the scratch directory, and so goes with it.
         """
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         place = self._folder / f"{int(failed.time * 1000):014d}-{os.urandom(4).hex()}"
-        part = scratch / place.name
-        part.mkdir(mode=0o700)
         for name in os.listdir(scratch):  # noqa: PTH208
-            if name == UPPER or name.startswith(OWN_PARTS):
-                (scratch / name).rename(part / name)
-        (part / RECORD).touch(0o600)
-        (part / RECORD).write_bytes(_encode(failed, scratch, place))
-        part.rename(place)
-        self.trim(most)
+            if name != UPPER and not name.startswith(OWN_PARTS):
+                remove_tree(scratch / name)
+        fd = os.open(scratch / RECORD, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(_encode(failed, scratch, place))
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        scratch.rename(place)
+        with suppress(OSError, StoreError):  # those of another namespace, say
+            self.trim(most, scratch)
         return place.name
 
-    def trim(self, most: int) -> None:
-        """Remove all but the newest `most`; those that somebody looks into stay."""
+    def trim(self, most: int, aside: Path | None = None) -> None:
+        """Remove all but the newest `most`; those that somebody looks into stay. The first goes to `aside`, which is
+        free and will be removed. Raises OSError.
+        """
         for path in self._paths()[most:]:
-            with self.using(path.name, blocking=False) as is_free:
-                if is_free:
+            with suppress(NotFoundError), self._held(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as is_free:
+                if is_free and aside is not None:
+                    path.rename(aside)
+                    aside = None
+                elif is_free:
                     self._state.discard(path)
 
-    def using(self, name: str, *, blocking: bool = True) -> AbstractContextManager[bool]:
-        """Hold a failed step: with `blocking` off to remove it, which gives False while somebody looks into it."""
-        return self._state.lock(f"failure-{name}", shared=blocking, blocking=blocking)
+    def using(self, name: str) -> AbstractContextManager[bool]:
+        """Hold a failed step, so that nobody removes it. Raises NotFoundError once it is removed."""
+        return self._held(self._folder / name, fcntl.LOCK_SH)
+
+    @contextmanager
+    def _held(self, path: Path, how: int) -> Iterator[bool]:
+        """Lock a folder, which needs no file of its own; gives False if it is busy and `how` does not wait."""
+        gone = NotFoundError(f"the failed step {path.name} was removed meanwhile", remedy="build again")
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise gone from None
+        try:
+            try:
+                fcntl.flock(fd, how)
+            except BlockingIOError:
+                yield False
+                return
+            if not path.exists():  # it was moved away before it was locked
+                raise gone
+            yield True
+        finally:
+            os.close(fd)
 
     def steps(self) -> Iterator[FailedStep]:
         """Yield all that can be read."""
@@ -174,7 +202,9 @@ def with_secrets(failed: FailedStep, given: Mapping[str, bytes]) -> SandboxSpec:
         if mount.env:
             env.append(f"{mount.env}={value.decode('utf-8', 'surrogateescape')}")
         if mount.target:
-            data = base64.b64encode(value).decode()
+            from base64 import b64encode
+
+            data = b64encode(value).decode()
             mounts.append(SecretFile(path=mount.target, data=data, mode=mount.mode, uid=mount.uid, gid=mount.gid))
     stubs = tuple(stub for stub in failed.spec.stubs if stub.path not in lost)
     return replace(failed.spec, env=tuple(env), mounts=tuple(mounts), stubs=stubs)

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from tests.support.bench_of_builds import OVERLAYS
 from tests.support.commands import Commands
 from tests.support.contexts import context_at
 from tiffin.builder.api.build_options import BuildOptions
-from tiffin.builder.api.buildx import history
-from tiffin.builder.api.buildx.history import Recorder
+from tiffin.builder.api.buildx import history, recorder
+from tiffin.builder.api.buildx.recorder import CLIPPED, Recorder
 from tiffin.builder.api.session import Session
+from tiffin.builder.errors import NotFoundError
 from tiffin.builder.events import NullSink, StepOutput
 
 
@@ -121,17 +123,73 @@ def test_only_the_last_builds_are_kept(tiffin_here: Commands, tmp_path: Path, mo
     assert tiffin_here("build", folder, check=False).code == 2
 
 
-def test_logs_are_clipped_and_interrupted_builds_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "MAX_LOG_BYTES", 10)
+def test_a_new_record_takes_the_file_of_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIFFIN_BUILD_HISTORY", "2")
     session = Session(tmp_path / "state")
-    with pytest.raises(KeyboardInterrupt), Recorder.of(BuildOptions(), session, NullSink()) as recorder:
+
+    def build(text: str) -> None:
+        with Recorder.of(BuildOptions(), session, NullSink()) as passed:
+            passed.emit(StepOutput(step_id=1, stream=1, data=text.encode()))
+            time.sleep(0.002)  # files are named by milliseconds
+
+    build("long " * 1000)
+    folder = session.state.root / recorder.FOLDER
+    (oldest,) = folder.iterdir()
+    inode = oldest.stat().st_ino
+    build("second")
+    kept = history.History(session)
+    log = kept.events("^1")
+    next(log)
+    left, written = folder / ".left-by-a-killed-build", folder / ".being-written"
+    for path in (left, written):
+        path.write_text("")
+    later = time.time() + 1.5 * recorder.LEFT_SECONDS
+    build("third")
+    assert left.exists() and written.exists()
+    assert [path.stat().st_ino for path in sorted(folder.glob("0*"))][1] == inode and not oldest.exists()
+    texts = [json.loads(line)["data"] for number in ("", "^1") for line in kept.events(number)]
+    assert texts == ["third", "second"]
+    with pytest.raises(NotFoundError):
+        kept.find("^2")
+    monkeypatch.setattr(time, "time", lambda: later)
+    build("fourth")
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_reader_never_takes_one_build_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIFFIN_BUILD_HISTORY", "1")
+    session = Session(tmp_path / "state")
+    kept = history.History(session)
+
+    def build(name: str) -> None:
+        with Recorder.of(BuildOptions(context=name), session, NullSink()):
+            pass
+
+    def late(path: Path) -> bytes:
+        with path.open("rb") as file:
+            build("second")
+            return file.read()
+
+    build("first")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", late)
+        with pytest.raises(NotFoundError):
+            kept.find("")
+        assert list(kept.records()) == []
+    assert kept.find("").name == "second"
+
+
+def test_logs_are_clipped_and_interrupted_builds_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "MAX_LOG_BYTES", 10)
+    session = Session(tmp_path / "state")
+    with pytest.raises(KeyboardInterrupt), Recorder.of(BuildOptions(), session, NullSink()) as passed:
         for _ in range(3):
-            recorder.emit(StepOutput(step_id=1, stream=1, data=b"12345678"))
+            passed.emit(StepOutput(step_id=1, stream=1, data=b"12345678"))
         raise KeyboardInterrupt
     kept = history.History(session)
     assert kept.find("").status == "Canceled"
     text = "".join(json.loads(line)["data"] for line in kept.events(""))
-    assert text == f"{'12345678' * 2}{history.CLIPPED.decode()}"
+    assert text == f"{'12345678' * 2}{CLIPPED.decode()}"
 
 
 def test_the_cache_takes_flags_of_buildx(builds: Commands) -> None:

@@ -15,6 +15,9 @@ import pytest
 
 from tests.support.forked import Forked
 from tests.support.raw_program import Call, raw_program
+from tiffin.builder.errors import NotFoundError
+from tiffin.builder.execute.debugging.failures import Failures
+from tiffin.cache.store.statedir import StateDir
 
 HERE = -100  # AT_FDCWD
 
@@ -108,6 +111,23 @@ def test_the_last_ones_are_listed_and_kept(failed: Forked, tmp_path: Path, monke
     assert "tiffin debug" not in done.stderr
     nothing = failed("debug", check=False)
     assert nothing.returncode == 125 and "no failed step is kept here" in nothing.stderr
+
+
+def test_what_somebody_looks_into_stays(failed: Forked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIFFIN_KEPT_FAILURES", "1")
+    failures = Failures(StateDir.open(failed.root))
+    (first,) = failures.steps()
+
+    def fail() -> list[str]:
+        words = ("build", "--secret", f"id=word,src={tmp_path / 'word'}", tmp_path / "context")
+        assert "tiffin debug" in failed(*words, check=False).stderr
+        return [step.name for step in failures.steps()]
+
+    with failures.using(first.name):
+        assert fail()[1:] == [first.name]
+    assert len(fail()) == 1 and not list((failed.root / "tmp").iterdir())
+    with pytest.raises(NotFoundError), failures.using(first.name):
+        pass
 
 
 def test_what_is_damaged_or_gone_is_told(failed: Forked, tmp_path: Path) -> None:
