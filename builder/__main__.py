@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType, ModuleType
 
 from tiffin.builder import importing
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+from tiffin.cache.foundation.signals import signal
+
+TYPE_CHECKING = False  # as in typing_shim, which the version is told without
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -100,12 +101,13 @@ def _quote_from_bytes(data: bytes) -> str:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    from tiffin.builder.cli.fast_help import answer
+    if len(arguments) <= 1:
+        from tiffin.builder.cli.fast_help import answer
 
-    text = answer(arguments)
-    if text is not None:
-        sys.stdout.write(f"{text}\n")
-        return
+        text = answer(arguments)
+        if text is not None:
+            sys.stdout.write(f"{text}\n")
+            return
     from tiffin.builder.cli.fast_parser import answered
 
     if answered(arguments):
@@ -178,7 +180,9 @@ def _report(exc: BaseException) -> int:
             _print("error: interrupted")
             return EXIT_INTERRUPTED
         case Ended():
-            _print(f"error: ended by {signal.Signals(exc.number).name}")
+            from signal import Signals
+
+            _print(f"error: ended by {Signals(exc.number).name}")
             return EXIT_SIGNAL + exc.number
         case BrokenPipeError():
             return EXIT_FAILED

@@ -35,6 +35,17 @@ class _Loader(SourceFileLoader):
         super().__init__(name, path)
         self._code = code
 
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Make a module that has the names already which importlib else looks for in vain, at the cost of an exception
+        each.
+        """
+        module = ModuleType(spec.name)
+        module.__file__ = spec.origin
+        module.__dict__["__cached__"] = spec.cached
+        if spec.submodule_search_locations is not None:
+            module.__path__ = spec.submodule_search_locations
+        return module
+
     def exec_module(self, module: ModuleType) -> None:
         exec(self._code, module.__dict__)
 

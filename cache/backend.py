@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tiffin.cache.errors import CorruptError
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.keys import SCHEMA, KeyPart
@@ -43,7 +43,7 @@ class StepRecord:
             "empty": self.empty,
             "description": self.description,
         }
-        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+        return json_text.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> StepRecord:
@@ -51,7 +51,7 @@ class StepRecord:
         try:
             if len(data) > MAX_RECORD_BYTES:
                 raise ValueError("too long")
-            value = json.loads(data)
+            value = json_text.loads(data)
             if value["schema"] != SCHEMA or not isinstance(value["empty"], bool):
                 raise ValueError("another schema")
             seconds = float(value["seconds"])

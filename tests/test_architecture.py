@@ -85,6 +85,9 @@ OWNERS = {
 STANDALONE = (
     "tiffin.builder.owner_xattrs",
     "tiffin.builder.sandbox.child",
+    "tiffin.cache.foundation.c_types",
+    "tiffin.cache.foundation.json_text",
+    "tiffin.cache.foundation.signals",
     "tiffin.cache.foundation.typing_shim",
     "tiffin.cache.foundation.frozen",
 )
@@ -328,7 +331,7 @@ FOREIGN = {  # objects of other libraries, which have no other way
     "builder/farm/dask/trust.py": ("context",),
     "builder/cli/tree.py": ("os",),
     "builder/compose/schema/validation.py": ("sys",),
-    "builder/importing.py": ("spec", "sys"),
+    "builder/importing.py": ("module", "spec", "sys"),
     "builder/registry/download.py": ("session",),
     "builder/registry/failures.py": ("context",),
     "builder/sandbox/child/command.py": ("sys",),
@@ -336,6 +339,7 @@ FOREIGN = {  # objects of other libraries, which have no other way
     "builder/sandbox/child/emulation/process.py": ("_function", "self._there"),
     "builder/sandbox/child/kernel.py": ("LIBC.syscall",),
     "cache/connections.py": ("session", "self.poolmanager"),
+    "cache/foundation/c_types.py": ("buffer", "memmove"),
     "cache/shared/stores/redis.py": ("sentinel",),
     "cache/trust.py": ("context",),
 }

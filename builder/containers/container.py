@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -41,6 +40,7 @@ from tiffin.builder.containers.state import (
 from tiffin.builder.errors import ContainerError, CorruptError, ImageNotFoundError, StoreError, UsageError
 from tiffin.cache.foundation.files import disk_errors, remove_tree
 from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from tiffin.builder.containers.state import FILE, ContainerState, read_state
 from tiffin.builder.errors import CorruptError
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.files import flocked, remove_tree
 
 ROOT_MODE = 0o755
@@ -39,7 +39,7 @@ def written(folders: Iterable[Path]) -> list[ContainerState]:
 
 def named(folders: Iterable[Path], name: str) -> list[ContainerState]:
     """Return the containers of a name: one, or none. Only what has its text is read in full."""
-    found = written(folder for folder in folders if name and _mentions(folder, json.dumps(name).encode()))
+    found = written(folder for folder in folders if name and _mentions(folder, json_text.dumps(name).encode()))
     return [state for state in found if state.name == name]
 
 

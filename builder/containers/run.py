@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
@@ -17,6 +16,7 @@ from tiffin.builder.sandbox.child.kernel import CAPABILITIES
 from tiffin.builder.sandbox.child.spec import DEFAULT_CAPABILITIES, DEFAULT_SHM_BYTES, Bind, Port
 from tiffin.builder.sandbox.seccomp.filters import UNCONFINED as UNCONFINED
 from tiffin.cache.foundation.frozen import dataclass, field
+from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:

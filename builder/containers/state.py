@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from tiffin.builder.errors import CorruptError, UsageError
 from tiffin.builder.sandbox.child.spec import Port
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import asdict, dataclass, field
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -79,13 +79,13 @@ class ContainerState:
         members = {name: getattr(self, name) for name in self.__slots__}
         members["ports"] = [asdict(port) for port in self.ports]
         members["networks"] = [asdict(endpoint) for endpoint in self.networks]
-        return json.dumps(members, sort_keys=True).encode()
+        return json_text.dumps(members, sort_keys=True).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> ContainerState:
         """Raise CorruptError for anything else."""
         try:
-            members = json.loads(data)
+            members = json_text.loads(data)
             for name in ("command", "layers", "mounted_layers", "named_volumes"):
                 members[name] = tuple(members[name]) if name in members else ()
             members["ports"] = tuple(map(_port, members.get("ports", ())))

@@ -5,11 +5,11 @@ Nothing is expanded here; quotes and escapes stay in words, for expand.py to rem
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
 from tiffin.builder.errors import DockerfileError
+from tiffin.cache.foundation import json_text
 
 _BLANKS = r"[\t\v\f\r ]+"
 
@@ -41,7 +41,7 @@ def json_words(text: str) -> tuple[str, ...] | None:
     if not text.startswith("["):
         return None
     try:
-        words = json.loads(text, parse_constant=_no_constant)
+        words = json_text.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return None
     if not all(isinstance(word, str) for word in words):

@@ -7,12 +7,12 @@ Rows of the Table: `resolved:NAME|PLATFORM`, `origin:DIGEST`, `repodigests:IMAGE
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.oci.reference import Reference
 from tiffin.builder.oci.spec import Platform
 from tiffin.cache.errors import DigestError
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -47,7 +47,7 @@ class RegistryNotes:
         with contextlib.suppress(ValueError, KeyError, TypeError, DigestError):
             if data is not None and data.startswith(b"sha256:"):  # of an older tiffin
                 return Resolved(manifest=Digest.parse(data.decode()), reported=Digest.parse(data.decode()))
-            fields = json.loads(data or b"")
+            fields = json_text.loads(data or b"")
             return Resolved(
                 manifest=Digest.parse(fields["manifest"]),
                 reported=Digest.parse(fields["told"]),
@@ -64,7 +64,7 @@ class RegistryNotes:
             "asked": found.asked,
             "tried": found.tried,
         }
-        self._table().set(_resolved_key(reference, platform), json.dumps(fields).encode())
+        self._table().set(_resolved_key(reference, platform), json_text.dumps(fields).encode())
 
     def all_resolved(self) -> list[tuple[Reference, Platform]]:
         """Return every name that led to something."""
@@ -92,17 +92,17 @@ class RegistryNotes:
             beside = [row for row in rest if row[0] == registry]
             old = beside[: max(0, len(beside) - MAX_ORIGINS + 1)]
             rows = [*(row for row in rest if row not in old), (registry, repository)]
-            self._table().set(f"origin:{digest}", json.dumps(rows).encode())
+            self._table().set(f"origin:{digest}", json_text.dumps(rows).encode())
 
     def origins(self, digest: Digest) -> tuple[tuple[str, str], ...]:
         """Return the registries and repositories that had a blob, the one seen last at the end."""
         data = self._table().get(f"origin:{digest}")
-        return tuple((str(registry), str(repository)) for registry, repository in json.loads(data)) if data else ()
+        return tuple((str(registry), str(repository)) for registry, repository in json_text.loads(data)) if data else ()
 
     def repo_digests(self, image_id: Digest) -> tuple[str, ...]:
         """Return REPOSITORY@DIGEST of an image, where it was pushed to or pulled from."""
         data = self._table().get(f"repodigests:{image_id}")
-        return tuple(str(item) for item in json.loads(data)) if data else ()
+        return tuple(str(item) for item in json_text.loads(data)) if data else ()
 
     def add_repo_digest(self, image_id: Digest, reference: Reference, digest: Digest) -> None:
         """Remember that an image is in a repository, under a digest of its own or of an index."""
@@ -119,7 +119,7 @@ class RegistryNotes:
 
     def _set_repo_digests(self, image_id: Digest, texts: Sequence[str]) -> None:
         if texts:
-            self._table().set(f"repodigests:{image_id}", json.dumps(texts).encode())
+            self._table().set(f"repodigests:{image_id}", json_text.dumps(texts).encode())
         else:
             self._table().delete(f"repodigests:{image_id}")
 

@@ -6,9 +6,9 @@ reads beside the file system it works on, it names as inputs, whose content the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.keys import KeyPart
@@ -339,4 +339,4 @@ def stands_alone(op: Op) -> bool:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return json_text.dumps(value, ensure_ascii=True, separators=(",", ":"))

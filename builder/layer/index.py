@@ -5,7 +5,6 @@ Most of tiffin reads these instead of files: COPY, USER look-ups, inspect, diff.
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple, overload
 
 from tiffin.builder.errors import CorruptError
 from tiffin.builder.layer.paths import ROOT, resolve_links
+from tiffin.cache.foundation import json_text
 
 VERSION = 2  # raise it too when what is noted of a layer beside its table changes
 KINDS = ("file", "dir", "symlink", "hardlink", "char", "block", "fifo", "whiteout")
@@ -220,7 +220,7 @@ class LayerIndex:
     def is_current(data: bytes) -> bool:
         """Whether this version of tiffin encoded it. What is not a table at all passes, and is found damaged later."""
         try:
-            return bool(json.loads(data)["version"] == VERSION)
+            return bool(json_text.loads(data)["version"] == VERSION)
         except (ValueError, TypeError, LookupError):
             return True
 
@@ -228,7 +228,7 @@ class LayerIndex:
     def decode(cls, data: bytes) -> LayerIndex:
         """Read what `encode` wrote; raises CorruptError."""
         try:
-            document = json.loads(data)
+            document = json_text.loads(data)
             if document["version"] != VERSION:
                 raise ValueError("another version")
             kinds = [_KIND_OF[letter] for letter in document["kinds"]]
@@ -250,7 +250,7 @@ class LayerIndex:
 
 
 def _compact(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return json_text.dumps(value, separators=(",", ":")).encode()
 
 
 def _pieces(values: Iterable[object]) -> Iterator[bytes]:
@@ -292,11 +292,11 @@ def _digests(text: str, digested: list[bool]) -> list[str]:
 
 
 def _xattrs_text(xattrs: tuple[tuple[str, bytes], ...]) -> str:
-    return json.dumps([[name, value.hex()] for name, value in xattrs]) if xattrs else ""
+    return json_text.dumps([[name, value.hex()] for name, value in xattrs]) if xattrs else ""
 
 
 def _xattrs_value(text: str) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name, bytes.fromhex(value)) for name, value in json.loads(text))
+    return tuple((name, bytes.fromhex(value)) for name, value in json_text.loads(text))
 
 
 def linked_entry(target: Entry, path: str, link: str) -> Entry:

@@ -5,10 +5,10 @@ Nothing past this module handles `Any`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from tiffin.builder.errors import ImageError
+from tiffin.cache.foundation import json_text
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
@@ -27,9 +27,9 @@ class Fields:
         """Decode `data`, which must be one JSON object; raises ImageError naming `what`."""
         try:
             text = data.decode()
-            value = json.loads(text)
+            value = json_text.loads(text)
             if "\\u" in text:  # half a surrogate pair is not a character: such text could not be written again
-                json.dumps(value, ensure_ascii=False).encode()
+                json_text.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as exc:
             reason = "nested too deeply" if isinstance(exc, RecursionError) else str(exc)
             raise ImageError(f"{what} is not JSON: {reason}", remedy="the source is damaged or no image") from exc
@@ -130,4 +130,4 @@ class Fields:
 
 def canonical(value: Mapping[str, object]) -> bytes:
     """Encode as tiffin writes every document: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json_text.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

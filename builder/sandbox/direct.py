@@ -11,11 +11,11 @@ import contextlib
 import fcntl
 import gc
 import os
-import signal
 
 from tiffin.builder.sandbox.child import enter, fd_passing, kernel
 from tiffin.builder.sandbox.child.spec import SandboxSpec
 from tiffin.builder.sandbox.launch import ExitStatus, Launcher, Running, close_others
+from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:

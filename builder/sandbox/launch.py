@@ -10,13 +10,13 @@ import contextlib
 import gc
 import os
 import select
-import signal
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import fd_passing, kernel
 from tiffin.builder.sandbox.child.spec import Outcome, SandboxSpec
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.signals import signal
 
 MAX_REPLY_BYTES = 1 << 16
 MAX_REQUEST_BYTES = 16

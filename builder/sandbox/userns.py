@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,6 +15,7 @@ from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import kernel
 from tiffin.builder.sandbox.child.idmaps import Extent, first_missing, own_extents
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.signals import signal
 
 HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")  # never $PATH: they are setuid
 CAP_SETGID_BIT, CAP_SETUID_BIT = 6, 7

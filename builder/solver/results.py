@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
@@ -27,6 +26,7 @@ from tiffin.builder.oci.spec import (
 )
 from tiffin.builder.plan.plan import StagePlan
 from tiffin.builder.plan.plan_options import BaseImage
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, field, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -275,4 +275,4 @@ def lines_of(stages: Sequence[StagePlan], ends: Sequence[int], base: BaseImage |
                 layers += [steps] * count
                 steps = []
     below = {"name": base.name, "id": str(base.manifest.config.digest)} if base is not None else None
-    return json.dumps({"base": below, "layers": layers}, separators=(",", ":")).encode()
+    return json_text.dumps({"base": below, "layers": layers}, separators=(",", ":")).encode()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
+
+from tiffin.cache.foundation.signals import signal
 
 MAX_PROCESSES = 4
 LARGE_BLOCK_BYTES = 1 << 20

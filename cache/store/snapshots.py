@@ -8,12 +8,12 @@ that exists is whole.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tiffin.cache.errors import CorruptError
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.files import disk_errors, remove_tree, write_atomically, write_pieces_atomically
 from tiffin.cache.foundation.frozen import dataclass
@@ -222,7 +222,7 @@ class Snapshots:
         except FileNotFoundError:
             return ()
         with contextlib.suppress(ValueError):
-            value = json.loads(data)
+            value = json_text.loads(data)
             if isinstance(value, list):
                 return tuple(BlobRef.from_json(item) for item in value)
         raise CorruptError(f"the record of layer {diff_id} is malformed", remedy="run tiffin system prune")
@@ -236,7 +236,7 @@ class Snapshots:
         with disk_errors(folder):
             folder.mkdir(mode=0o700, exist_ok=True)
         document = [item.to_json() for item in (*known, ref)]
-        write_atomically(folder / "blobs.json", json.dumps(document, sort_keys=True).encode())
+        write_atomically(folder / "blobs.json", json_text.dumps(document, sort_keys=True).encode())
 
     def lock(self, diff_id: Digest) -> contextlib.AbstractContextManager[bool]:
         """Return the lock to hold while a layer is unpacked or packed, so that it happens once."""

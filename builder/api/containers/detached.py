@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tiffin.builder.api.containers.command_start import warn
 from tiffin.builder.errors import SandboxError, TiffinError
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Reporter:
         """Tell it. What comes later is for nobody."""
         if self.is_done:
             return
-        data = json.dumps({"warnings": self._warnings.texts, **members}).encode()
+        data = json_text.dumps({"warnings": self._warnings.texts, **members}).encode()
         with contextlib.suppress(OSError):  # nobody waits any more
             while data:
                 data = data[os.write(self._writer, data) :]
@@ -115,7 +115,7 @@ def begin_detached(supervise: Callable[[Reporter], None], sink: Sink) -> Started
 
 def started_of(report: bytes, sink: Sink) -> Started:
     """Return what a supervisor reported, its warnings told to `sink`. Raises SandboxError."""
-    answer = json.loads(report or b"{}")
+    answer = json_text.loads(report or b"{}")
     for message in answer.get("warnings", ()):
         warn(sink, message)
     if "error" in answer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
@@ -27,6 +26,7 @@ from tiffin.builder.errors import ContainerError, CorruptError, SandboxError, St
 from tiffin.builder.sandbox.cgroup_limits import Limits
 from tiffin.builder.sandbox.child.fd_passing import Socket, pair
 from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:

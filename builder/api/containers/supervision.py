@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -23,6 +22,7 @@ from tiffin.builder.containers.run import forwarded_signals, network_of
 from tiffin.builder.containers.state import ContainerState
 from tiffin.builder.errors import StoreError, TiffinError, UsageError
 from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -7,9 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tiffin.builder.cli.options.containers.networks import attachments_of, joined_container, links_of, network_kind
 from tiffin.builder.cli.options.run_arguments import DEFAULT_SHM, HealthArguments
-from tiffin.builder.cli.options.security import parse_security
 from tiffin.builder.errors import UsageError
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -44,8 +42,7 @@ def run_options(line: CreateArguments, container: Callable[[], ContainerOptions]
         remove=line.remove,
         interactive=line.interactive,
         groups=tuple(group for group in line.groups if group != KEEP_GROUPS),
-        networks=attachments_of(line),
-        joins=joined_container(line),
+        **_networks(line),
         of_others=Namespaces(ipc=line.ipc, pid=line.pid).of_others,
         cidfile=Path(line.cidfile) if line.cidfile is not None else None,
         pull=line.pull,
@@ -61,11 +58,10 @@ def container_options(line: CreateArguments) -> ContainerOptions:
     """Return what a container is asked for. Raises UsageError."""
     from tiffin.builder.containers.environment import parse_host, parse_labels, parse_variables
     from tiffin.builder.containers.network.resolver import parse_resolver
-    from tiffin.builder.containers.run import UNCONFINED, ContainerOptions, choose_capabilities
+    from tiffin.builder.containers.run import ContainerOptions, choose_capabilities
 
     mounts = _mounts(line)
-    security = parse_security(line.security, Path.cwd())
-    kind, tool = network_kind(line)
+    network = _network(line)
     return ContainerOptions(
         command=line.words,
         entrypoint=line.entrypoint,
@@ -74,10 +70,6 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         workdir=_workdir(line.workdir),
         user=line.user,
         keep=_kept_ids(line, mounts),
-        network=kind,
-        network_tool=tool,
-        links=links_of(line),
-        as_machine=line.network == ("host",) and not line.publish and not line.publish_all,
         ports=_ports(line.publish),
         publish_all=line.publish_all,
         exposed=_exposed(line.expose),
@@ -91,15 +83,54 @@ def container_options(line: CreateArguments) -> ContainerOptions:
         init=line.init,
         capabilities=choose_capabilities((*line.cap_add, *(("ALL",) if line.privileged else ())), line.cap_drop),
         privileged=line.privileged,
-        no_new_privs=security.no_new_privs,
-        seccomp=UNCONFINED if line.privileged else security.seccomp,
-        unmasked=line.privileged or security.unmasked,
         ulimits=_ulimits(line.ulimits),
         keeps_groups=KEEP_GROUPS in line.groups,
+        **network,
+        **_security(line),
         **_shm(line.shm_size),
         **_life(line),
-        **_confinement(line, has_network=kind != "host"),
+        **_confinement(line, has_network=network.get("network", "host") != "host"),
     )
+
+
+def _asks_for_network(line: CreateArguments) -> bool:
+    """Whether a line says anything of the network, which most do not."""
+    return bool(line.network or line.publish or line.publish_all or line.links)
+
+
+def _networks(line: CreateArguments) -> dict[str, Any]:
+    """Return the members that say which networks, or whose, the container is to be in. Raises UsageError."""
+    if not _asks_for_network(line) and not (line.aliases or line.ip or line.ip6 or line.mac):
+        return {}
+    from tiffin.builder.cli.options.containers.networks import attachments_of, joined_container
+
+    return {"networks": attachments_of(line), "joins": joined_container(line)}
+
+
+def _network(line: CreateArguments) -> dict[str, Any]:
+    """Return the members that say what its network is. Raises UsageError."""
+    if not _asks_for_network(line):
+        return {}
+    from tiffin.builder.cli.options.containers.networks import links_of, network_kind
+
+    kind, tool = network_kind(line)
+    as_machine = line.network == ("host",) and not line.publish and not line.publish_all
+    return {"network": kind, "network_tool": tool, "links": links_of(line), "as_machine": as_machine}
+
+
+def _security(line: CreateArguments) -> dict[str, Any]:
+    """Return the members that say what walls it has, where they are not as ever. Raises UsageError."""
+    if not line.security and not line.privileged:
+        return {}
+    from tiffin.builder.cli.options.security import parse_security
+    from tiffin.builder.containers.run import UNCONFINED
+
+    security = parse_security(line.security, Path.cwd())
+    return {
+        "no_new_privs": security.no_new_privs,
+        "seccomp": UNCONFINED if line.privileged else security.seccomp,
+        "unmasked": line.privileged or security.unmasked,
+    }
 
 
 def _confinement(line: CreateArguments, *, has_network: bool) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import os
 import sys
 import threading
@@ -33,6 +32,7 @@ from tiffin.builder.events import (
     WarningMessage,
     members_of,
 )
+from tiffin.cache.foundation import json_text
 
 if TYPE_CHECKING:
     from tiffin.builder.cli.output.live.planned import LastTimes
@@ -107,7 +107,7 @@ class JsonRenderer(Renderer):
         with self._lock:
             if isinstance(event, StepOutput):
                 members["data"] = self._decoder(event).decode(event.data)
-            line = json.dumps({"type": TYPE_NAMES[type(event)], "time": round(time.time(), 3), **members})
+            line = json_text.dumps({"type": TYPE_NAMES[type(event)], "time": round(time.time(), 3), **members})
             write(self._stream, f"{line}\n".encode())
 
     def _decoder(self, event: StepOutput) -> codecs.IncrementalDecoder:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 from pathlib import Path
 
 from tiffin.builder.containers.state import ContainerState, process_start
 from tiffin.builder.sandbox.child.kernel import LIBC
+from tiffin.cache.foundation import c_types
 
 # inotify(7): IN_MODIFY, IN_MOVED_TO, IN_MOVE_SELF, IN_CREATE, IN_DELETE_SELF
 MODIFIED, MOVED_TO, MOVED_AWAY, CREATED, REMOVED = 0x2, 0x80, 0x800, 0x100, 0x400
@@ -43,7 +43,7 @@ class Changes:
     def add(self, path: Path, mask: int = MODIFIED | MOVED_TO | REMOVED) -> None:
         """Watch another file or folder."""
         if self._fd >= 0:
-            LIBC.inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(mask))
+            LIBC.inotify_add_watch(self._fd, os.fsencode(path), c_types.c_uint(mask))
 
     def add_holder(self, state: ContainerState) -> None:
         """Watch for the end of the process that holds a container: what is killed writes nothing."""

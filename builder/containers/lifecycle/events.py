@@ -7,13 +7,13 @@ one before: whoever still has it open loses nothing.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir
@@ -67,7 +67,7 @@ def record_event(
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, json.dumps(row).encode() + b"\n")
+            os.write(fd, json_text.dumps(row).encode() + b"\n")
             is_full = os.fstat(fd).st_size > MAX_FILE_BYTES
         finally:
             os.close(fd)
@@ -150,7 +150,7 @@ def _rows(file: BinaryIO) -> Iterator[RecordedEvent]:
 
 def _event(row: bytes) -> RecordedEvent | None:
     try:
-        members = json.loads(row)
+        members = json_text.loads(row)
         return RecordedEvent(
             kind=members["Type"],
             action=members["Action"],

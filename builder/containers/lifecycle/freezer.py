@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 
 from tiffin.builder.containers.lifecycle.processes import send_signal
 from tiffin.builder.containers.state import stat_fields
+from tiffin.cache.foundation.signals import signal
 
 FREEZE_FILE, STATE_FILE = "cgroup.freeze", "freezer.state"  # of version 2, of version 1
 ROUNDS = 50  # of looking for processes that were forked meanwhile

@@ -5,13 +5,13 @@ container.log is being written, container.log.1 was before it, and so on, as man
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tiffin.builder.containers.lifecycle.json_lines import is_replaced, whole_lines
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.frozen import dataclass
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -78,7 +78,7 @@ class LogWriter:
         size = 0
         for text in texts:
             line = text.decode("utf-8", "surrogateescape")
-            row = json.dumps({"log": line, "stream": stream, "time": moment}).encode()
+            row = json_text.dumps({"log": line, "stream": stream, "time": moment}).encode()
             block.append(row + b"\n")
             size += len(row) + 1
             if self._max_bytes and self._size + size >= self._max_bytes:
@@ -174,7 +174,7 @@ class LogReader:
 def _entries(file: BinaryIO) -> Iterator[LogEntry]:
     for row in whole_lines(file):
         try:
-            members = json.loads(row)
+            members = json_text.loads(row)
             yield LogEntry(
                 stream=members["stream"], text=members["log"].encode("utf-8", "surrogateescape"), time=members["time"]
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from functools import cache
@@ -12,6 +11,7 @@ from tiffin.builder.errors import CorruptError
 from tiffin.builder.oci.config import RunConfig
 from tiffin.builder.oci.json_fields import Fields
 from tiffin.builder.sandbox.child.spec import SandboxSpec
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.files import disk_errors
 from tiffin.cache.foundation.frozen import dataclass, fields, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
@@ -55,16 +55,16 @@ class ContainerRecord:
         document["config"] = self.config.to_json()
         temporary = folder / f".{FILE}"
         with disk_errors(folder):
-            temporary.write_text(json.dumps(document), encoding="utf-8", errors="surrogateescape")
+            temporary.write_text(json_text.dumps(document), encoding="utf-8", errors="surrogateescape")
             os.replace(temporary, folder / FILE)
 
     @classmethod
     def read(cls, folder: Path) -> ContainerRecord:
         """Read that of a container's folder. Raises CorruptError."""
         try:
-            document = json.loads((folder / FILE).read_text(encoding="utf-8", errors="surrogateescape"))
+            document = json_text.loads((folder / FILE).read_text(encoding="utf-8", errors="surrogateescape"))
             config = RunConfig.from_fields(
-                Fields.decode(json.dumps(document.pop("config")).encode(), "container's configuration")
+                Fields.decode(json_text.dumps(document.pop("config")).encode(), "container's configuration")
             )
             return cls(
                 config=config, **{name: decode_value(value) for name, value in document.items() if name in fields(cls)}

@@ -11,7 +11,6 @@ import fcntl
 import math
 import os
 import select
-import signal
 import termios
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -20,6 +19,7 @@ from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.lifecycle.log import STDERR, STDOUT, LogWriter
 from tiffin.builder.sandbox.child import fd_passing
 from tiffin.builder.sandbox.child.fd_passing import Socket
+from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import resource
-import signal
 import stat
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from tiffin.builder.sandbox.child.emulation import supervisor
 from tiffin.builder.sandbox.child.reaper import INIT_NAME, TRACER_END
 from tiffin.builder.sandbox.child.root import SetupError, enter_root, step
 from tiffin.builder.sandbox.child.spec import Outcome, SandboxSpec
+from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:

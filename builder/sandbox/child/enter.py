@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 
 from tiffin.builder.sandbox.child import idmaps, kernel
 from tiffin.builder.sandbox.child.command import be_command, failure, forget_imports
@@ -20,6 +19,7 @@ from tiffin.builder.sandbox.child.fd_passing import MSG_DONTWAIT, MSG_PEEK, Sock
 from tiffin.builder.sandbox.child.reaper import INIT_NAME, kill_descendants, remove_loaders, wait_for_tracer
 from tiffin.builder.sandbox.child.root import SetupError, step
 from tiffin.builder.sandbox.child.spec import Bind, Outcome, SandboxSpec
+from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import contextlib
 import errno
 import fcntl
 import os
-import signal
 import time
 
 from tiffin.builder.sandbox.child import idmaps, kernel
 from tiffin.builder.sandbox.child.command import forget_imports
 from tiffin.builder.sandbox.child.root import step
 from tiffin.builder.sandbox.child.spec import SandboxSpec
+from tiffin.cache.foundation.signals import signal
 
 NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 STAT_BYTES = 4096

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import signal
 import struct
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-LIBC.syscall.restype = ctypes.c_long
+from tiffin.cache.foundation import c_types
+from tiffin.cache.foundation.signals import signal
+
+LIBC = c_types.CDLL(None, use_errno=True)
+LIBC.syscall.restype = c_types.c_long
 
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
@@ -59,31 +60,31 @@ CAPABILITIES = (
 def _call(number: int, what: str, *arguments: object) -> int:
     """Make a raw system call. Every argument is widened: the C function is variadic and would cut them to 32 bits."""
     widened = [
-        ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_long(argument or 0)  # type: ignore[arg-type]  # an int or None
+        c_types.c_char_p(argument) if isinstance(argument, bytes) else c_types.c_long(argument or 0)  # type: ignore[arg-type]  # an int or None
         for argument in arguments
     ]
-    result = LIBC.syscall(ctypes.c_long(number), *widened)
+    result = LIBC.syscall(c_types.c_long(number), *widened)
     if result < 0:
-        number = ctypes.get_errno()
+        number = c_types.get_errno()
         raise OSError(number, os.strerror(number), what)
     return int(result)
 
 
 def _check(result: int, what: str) -> None:
     if result != 0:
-        number = ctypes.get_errno()
+        number = c_types.get_errno()
         raise OSError(number, os.strerror(number), what)
 
 
 def set_file_system_ids(uid: int, gid: int) -> None:
     """Set whose files the calling thread opens; root takes the ids of others and comes back."""
-    LIBC.setfsuid(ctypes.c_uint(0))  # else the second could not be set
-    LIBC.setfsgid(ctypes.c_uint(gid))
-    LIBC.setfsuid(ctypes.c_uint(uid))
+    LIBC.setfsuid(c_types.c_uint(0))  # else the second could not be set
+    LIBC.setfsgid(c_types.c_uint(gid))
+    LIBC.setfsuid(c_types.c_uint(uid))
 
 
 def unshare(flags: int) -> None:
-    _check(LIBC.unshare(ctypes.c_int(flags)), "unshare")
+    _check(LIBC.unshare(c_types.c_int(flags)), "unshare")
 
 
 def fork_into(namespaces: int) -> int:
@@ -92,19 +93,19 @@ def fork_into(namespaces: int) -> int:
     What unshare(2) makes for children cannot be made twice, and a process that is not root has no way back from it.
     OSError: ENOSYS or EPERM where a seccomp profile is around us.
     """
-    python = ctypes.PyDLL(None, use_errno=True)  # which goes on holding the interpreter's lock, in the child too
-    place = ctypes.c_ulong()  # where the C library keeps the number of the thread, which is another one in the child
+    python = c_types.PyDLL(None, use_errno=True)  # which goes on holding the interpreter's lock, in the child too
+    place = c_types.c_ulong()  # where the C library keeps the number of the thread, which is another one in the child
     flags = namespaces
     with contextlib.suppress(OSError):
-        prctl(PR_GET_TID_ADDRESS, ctypes.addressof(place))
+        prctl(PR_GET_TID_ADDRESS, c_types.addressof(place))
         flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
     clone_args = struct.pack("=8Q", flags, 0, place.value, 0, signal.SIGCHLD, 0, 0, 0)
     python.PyOS_BeforeFork()
-    pid = python.syscall(ctypes.c_long(_CLONE3), clone_args, ctypes.c_long(len(clone_args)))
+    pid = python.syscall(c_types.c_long(_CLONE3), clone_args, c_types.c_long(len(clone_args)))
     if pid == 0:
         python.PyOS_AfterFork_Child()
         return 0
-    number = ctypes.get_errno()
+    number = c_types.get_errno()
     python.PyOS_AfterFork_Parent()
     if pid < 0:
         raise OSError(number, os.strerror(number), "clone3")
@@ -113,33 +114,33 @@ def fork_into(namespaces: int) -> int:
 
 def setns(descriptor: int, kind: int) -> None:
     """Enter the namespace of `kind` (CLONE_NEW…) that `descriptor` is."""
-    _check(LIBC.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
+    _check(LIBC.setns(c_types.c_int(descriptor), c_types.c_int(kind)), "setns")
 
 
 def prctl(option: int, argument: int = 0, second: int = 0) -> None:
-    _check(LIBC.prctl(ctypes.c_int(option), *(ctypes.c_ulong(value) for value in (argument, second, 0, 0))), "prctl")
+    _check(LIBC.prctl(c_types.c_int(option), *(c_types.c_ulong(value) for value in (argument, second, 0, 0))), "prctl")
 
 
 def set_name(name: bytes) -> None:
     """Set what ps calls this process; 15 bytes of it."""
-    buffer = ctypes.create_string_buffer(name)
-    prctl(PR_SET_NAME, ctypes.addressof(buffer))
+    buffer = c_types.create_string_buffer(name)
+    prctl(PR_SET_NAME, c_types.addressof(buffer))
 
 
 def sethostname(name: bytes) -> None:
-    _check(LIBC.sethostname(name, ctypes.c_size_t(len(name))), "sethostname")
+    _check(LIBC.sethostname(name, c_types.c_size_t(len(name))), "sethostname")
 
 
 def setdomainname(name: bytes) -> None:
-    _check(LIBC.setdomainname(name, ctypes.c_size_t(len(name))), "setdomainname")
+    _check(LIBC.setdomainname(name, c_types.c_size_t(len(name))), "setdomainname")
 
 
 def mount(source: bytes | None, target: bytes, kind: bytes | None, flags: int, data: bytes | None = None) -> None:
-    _check(LIBC.mount(source, target, kind, ctypes.c_ulong(flags), data), f"mount {os.fsdecode(target)}")
+    _check(LIBC.mount(source, target, kind, c_types.c_ulong(flags), data), f"mount {os.fsdecode(target)}")
 
 
 def umount_detached(target: bytes) -> None:
-    _check(LIBC.umount2(target, ctypes.c_int(MNT_DETACH)), f"umount {os.fsdecode(target)}")
+    _check(LIBC.umount2(target, c_types.c_int(MNT_DETACH)), f"umount {os.fsdecode(target)}")
 
 
 def pivot_root(new: bytes, old: bytes) -> None:
@@ -237,7 +238,7 @@ def restrict_scope(scopes: int) -> bool:
 
 def overwrite(address: int, size_bytes: int, text: bytes) -> None:
     """Replace memory of this process by `text` and zeros."""
-    ctypes.memmove(address, text[: size_bytes - 1].ljust(size_bytes, b"\0"), size_bytes)
+    c_types.memmove(address, text[: size_bytes - 1].ljust(size_bytes, b"\0"), size_bytes)
 
 
 def drop_bounding(keep: frozenset[str]) -> None:
@@ -272,6 +273,6 @@ def install_filter(program: bytes, flags: int = 0) -> int:
     """
     if "seccomp" not in _OLD:
         raise OSError(38, os.strerror(38), "seccomp")
-    buffer = ctypes.create_string_buffer(program, len(program))
-    descriptor = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))  # struct sock_fprog
+    buffer = c_types.create_string_buffer(program, len(program))
+    descriptor = struct.pack("@HP", len(program) // 8, c_types.addressof(buffer))  # struct sock_fprog
     return _call(_OLD["seccomp"], "seccomp", SECCOMP_SET_MODE_FILTER, flags, descriptor)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Iterable
+
+from tiffin.cache.foundation.signals import signal
 
 KILL_SECONDS = 10.0  # a process that does not die in that time is stuck in the kernel
 PAUSE_SECONDS = 0.002

@@ -5,8 +5,7 @@ Both sides read the same classes, so that a checker of types knows every member 
 
 from __future__ import annotations
 
-import json
-
+from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.frozen import asdict, dataclass, field
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
@@ -221,12 +220,12 @@ class SandboxSpec:
 
     def encode(self) -> bytes:
         """Return it as JSON, surrogates kept."""
-        return json.dumps(asdict(self)).encode()
+        return json_text.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> SandboxSpec:
         """Return what `encode` was called on."""
-        members = _tuples(json.loads(data))
+        members = _tuples(json_text.loads(data))
         members["mounts"] = tuple(KINDS[item["kind"]](**_tuples(item)) for item in members["mounts"])
         members["stubs"] = tuple(Stub(**item) for item in members["stubs"])
         members["memberships"] = tuple(
@@ -257,12 +256,12 @@ class Outcome:
 
     def encode(self) -> bytes:
         """Return it as JSON, on one line."""
-        return json.dumps(asdict(self)).encode()
+        return json_text.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Outcome:
         """Return what `encode` was called on."""
-        return cls(**json.loads(data))
+        return cls(**json_text.loads(data))
 
 
 def _tuples(members: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ supervisor's.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import stat
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from tiffin.builder import owner_xattrs
 from tiffin.builder.sandbox.child import kernel, syscalls
 from tiffin.builder.sandbox.child.emulation.process import AT_FDCWD, AT_SYMLINK_NOFOLLOW
+from tiffin.cache.foundation import c_types
 from tiffin.cache.foundation.frozen import dataclass
 
 _LIST_BYTES = 4096
@@ -37,21 +37,21 @@ _NO_ATTRIBUTES = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOSYS)
 _LIST = {True: kernel.LIBC["listxattr"], False: kernel.LIBC["llistxattr"]}
 _GET = {True: kernel.LIBC["getxattr"], False: kernel.LIBC["lgetxattr"]}
 for _function in _LIST.values():
-    _function.restype = ctypes.c_ssize_t
-    _function.argtypes = (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+    _function.restype = c_types.c_ssize_t
+    _function.argtypes = (c_types.c_char_p, c_types.c_void_p, c_types.c_size_t)
 for _function in _GET.values():
-    _function.restype = ctypes.c_ssize_t
-    _function.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+    _function.restype = c_types.c_ssize_t
+    _function.argtypes = (c_types.c_char_p, c_types.c_char_p, c_types.c_void_p, c_types.c_size_t)
 _SYSCALL = kernel.LIBC["syscall"]
-_SYSCALL.restype = ctypes.c_long
+_SYSCALL.restype = c_types.c_long
 _SYSCALL.argtypes = (
-    ctypes.c_long,
-    ctypes.c_long,
-    ctypes.c_char_p,
-    ctypes.c_long,
-    ctypes.c_long,
-    ctypes.c_long,
-    ctypes.c_long,
+    c_types.c_long,
+    c_types.c_long,
+    c_types.c_char_p,
+    c_types.c_long,
+    c_types.c_long,
+    c_types.c_long,
+    c_types.c_long,
 )
 
 
@@ -77,7 +77,7 @@ class Kept:
 
 
 def _fail() -> OSError:
-    number = ctypes.get_errno()
+    number = c_types.get_errno()
     return OSError(number, os.strerror(number))
 
 
@@ -85,10 +85,10 @@ class Inodes:
     """Records of all inodes that a path leads to. `follow`: the inode a symlink in the last place leads to."""
 
     def __init__(self) -> None:
-        self._names = ctypes.create_string_buffer(_LIST_BYTES)
-        self._value = ctypes.create_string_buffer(_VALUE_BYTES)
-        self._stat = ctypes.create_string_buffer(_STATX_BYTES)
-        self._names_at, self._value_at, self._stat_at = map(ctypes.addressof, (self._names, self._value, self._stat))
+        self._names = c_types.create_string_buffer(_LIST_BYTES)
+        self._value = c_types.create_string_buffer(_VALUE_BYTES)
+        self._stat = c_types.create_string_buffer(_STATX_BYTES)
+        self._names_at, self._value_at, self._stat_at = map(c_types.addressof, (self._names, self._value, self._stat))
         self._unattributed: dict[bytes, Record] = {}  # by file system, inode and birth, where there are no attributes
         self._kept: Record | None = None
         self._kept_mounts: set[int] = set()
@@ -129,7 +129,7 @@ class Inodes:
                 if found is not None:
                     return found
         elif size < 0:
-            number = ctypes.get_errno()
+            number = c_types.get_errno()
             if number == errno.ERANGE:
                 return self._read(path, follow, has_device=True) or self._read_link(path, follow)
             if number not in _NO_ATTRIBUTES:
@@ -147,7 +147,7 @@ class Inodes:
     def _has(self, path: bytes, name: bytes, follow: bool) -> bool:
         size = _LIST[follow](path, self._names_at, _LIST_BYTES)
         if size < 0:
-            return ctypes.get_errno() == errno.ERANGE
+            return c_types.get_errno() == errno.ERANGE
         return bool(size) and name in self._names.raw[:size]
 
     def _get(self, path: bytes, name: bytes, follow: bool) -> bytes:

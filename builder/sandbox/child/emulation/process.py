@@ -9,7 +9,6 @@ told.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import resource
@@ -17,6 +16,7 @@ import struct
 
 from tiffin.builder.sandbox.child import fd_passing, kernel, root_path
 from tiffin.builder.sandbox.child.emulation.credentials import Credentials
+from tiffin.cache.foundation import c_types
 
 RLIMIT_LOCKS = 10  # asm-generic/resource.h; x86 and arm64 agree
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x400, 0x1000
@@ -29,20 +29,20 @@ _LOCKS_LINE = b"Max file locks"  # RLIMIT_LOCKS in /proc/PID/limits
 _OWN_LINKS = {b"stdin": b"0", b"stdout": b"1", b"stderr": b"2"}  # of /dev, into /proc/self/fd
 
 
-class _IoVector(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_size_t), ("size", ctypes.c_size_t))
+class _IoVector(c_types.Structure):
+    _fields_ = (("base", c_types.c_size_t), ("size", c_types.c_size_t))
 
 
 _READ, _WRITE = kernel.LIBC["process_vm_readv"], kernel.LIBC["process_vm_writev"]
 for _function in (_READ, _WRITE):
-    _function.restype = ctypes.c_ssize_t
+    _function.restype = c_types.c_ssize_t
     _function.argtypes = (
-        ctypes.c_int,
-        ctypes.c_void_p,
-        ctypes.c_ulong,
-        ctypes.c_void_p,
-        ctypes.c_ulong,
-        ctypes.c_ulong,
+        c_types.c_int,
+        c_types.c_void_p,
+        c_types.c_ulong,
+        c_types.c_void_p,
+        c_types.c_ulong,
+        c_types.c_ulong,
     )
 
 
@@ -50,10 +50,10 @@ class Memory:
     """Reads and writes the memory of other processes. OSError: EFAULT for addresses that are not there, ESRCH."""
 
     def __init__(self) -> None:
-        self._buffer = ctypes.create_string_buffer(2 * PATH_MAX + 1)
-        self._address = ctypes.addressof(self._buffer)
+        self._buffer = c_types.create_string_buffer(2 * PATH_MAX + 1)
+        self._address = c_types.addressof(self._buffer)
         self._here, self._there = _IoVector(self._address, 0), _IoVector(0, 0)
-        self._vectors = ctypes.addressof(self._here), ctypes.addressof(self._there)
+        self._vectors = c_types.addressof(self._here), c_types.addressof(self._there)
 
     def read(self, tid: int, address: int, size: int) -> bytes:
         """Read exactly `size` bytes."""
@@ -86,17 +86,17 @@ class Memory:
     def write(self, tid: int, address: int, data: bytes) -> None:
         for start in range(0, len(data), 2 * PATH_MAX):
             piece = data[start : start + 2 * PATH_MAX]
-            ctypes.memmove(self._address, piece, len(piece))
+            c_types.memmove(self._address, piece, len(piece))
             if self._move(_WRITE, tid, address + start, len(piece)) != len(piece):
                 raise _fault()
 
-    def _move(self, function: ctypes._NamedFuncPointer, tid: int, address: int, size: int) -> int:
+    def _move(self, function: c_types._NamedFuncPointer, tid: int, address: int, size: int) -> int:
         self._here.size = self._there.size = size
         self._there.base = address
         here, there = self._vectors
         moved: int = function(tid, here, 1, there, 1, 0)
         if moved <= 0 and size:
-            number = ctypes.get_errno() if moved < 0 else errno.EFAULT
+            number = c_types.get_errno() if moved < 0 else errno.EFAULT
             raise OSError(number, os.strerror(number))
         return moved
 
