@@ -75,7 +75,7 @@ class FarmBuild:
 
 
 class FarmExecutor:
-    """Makes runs of steps on a farm (tiffin.builder.solver.solve.Elsewhere); `farm` joins it when the first is made.
+    """Makes runs of steps on a farm (tiffin.builder.solver.results.Elsewhere); `farm` joins it when the first is made.
     `pending`: the steps that may have to run.
     """
 
@@ -97,6 +97,7 @@ class FarmExecutor:
         self._foreseen = {(stage.index, number): expected_seconds(stage, number) for stage, number in pending}
         self._is_expected = False  # whether the farm was told of these
         self._jobs: set[Job] = set()
+        self._filling: set[Job] = set()  # jobs that are over but for the shared caches
         self._is_stopped = False
 
     def takes(self, tasks: Sequence[StepTask]) -> bool:
@@ -138,6 +139,8 @@ class FarmExecutor:
         finally:
             with self._lock:
                 self._jobs.discard(job)
+                if job.is_filling:
+                    self._filling.add(job)
             if not job.is_over:
                 farm.cancel([job])
         if result is not None:
@@ -149,11 +152,19 @@ class FarmExecutor:
         """End what runs."""
         with self._lock:
             self._is_stopped = True
-            jobs, is_expected, self._is_expected = list(self._jobs), self._is_expected, False
+            filling = [job for job in self._filling if job.is_filling]
+            jobs, is_expected, self._is_expected = [*self._jobs, *filling], self._is_expected, False
         if is_expected:
             self._farm().expect(self, 0)
         if jobs:
             self._farm().cancel(jobs)
+
+    def finish(self) -> None:
+        """Wait until workers have brought the layers they made into the shared caches."""
+        with self._lock:
+            filling = list(self._filling)
+        for job in filling:
+            job.wait_filled()
 
     # -- what a unit needs ---------------------------------------------------------------------------------------------
 

@@ -57,6 +57,8 @@ class Job:
         self.is_over = False
         self._made: list[StepMade] = []
         self._lock = threading.Lock()
+        self._filled = threading.Event()
+        self._filled.set()
 
     @property
     def name(self) -> str:
@@ -75,11 +77,30 @@ class Job:
 
     def end(self, error: BaseException | None = None) -> None:
         """Have whoever waits for it go on; once."""
+        if error is not None:
+            self.filled()
         with self._lock:
             if self.is_over:
                 return
             self.is_over = True
         self.results.put(error)
+
+    def fills(self) -> None:
+        """Note that its worker brings layers into the shared caches; what comes after the job need not wait for it."""
+        self._filled.clear()
+
+    def filled(self) -> None:
+        """Note that its worker does no longer."""
+        self._filled.set()
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether its worker brings layers into the shared caches."""
+        return not self._filled.is_set()
+
+    def wait_filled(self) -> None:
+        """Wait until its worker has brought all into the shared caches, or is lost."""
+        self._filled.wait()
 
     @property
     def is_hopeless(self) -> bool:

@@ -138,6 +138,11 @@ class Made(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Filling(Message):
+    """All steps of a unit are made, and its process brings their layers into the shared caches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended(Message):
     """Nothing more comes of a unit; `failure` None: all is made."""
 

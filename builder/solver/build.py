@@ -56,8 +56,7 @@ if TYPE_CHECKING:
     from tiffin.builder.sandbox.launch import Launcher
     from tiffin.builder.solver.explain import Explainer
     from tiffin.builder.solver.report import Report
-    from tiffin.builder.solver.results import Split
-    from tiffin.builder.solver.solve import Elsewhere
+    from tiffin.builder.solver.results import Elsewhere, Split
     from tiffin.builder.solver.trace import StepTrace, Trace
 
 

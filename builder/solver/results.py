@@ -29,15 +29,16 @@ from tiffin.builder.plan.plan_options import BaseImage
 from tiffin.cache.foundation import json_text
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, field, replace
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
 from tiffin.cache.store.snapshots import BlobRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from tiffin.builder.execute.steps import StepTask
     from tiffin.builder.image.store import StoredImage
     from tiffin.builder.instructions.base import Step
-    from tiffin.builder.solver.step_keys import StepKeys
+    from tiffin.builder.solver.step_keys import StepKeys, StepLook
     from tiffin.cache.backend import StepRecord
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what tools look for to tell Dockerfile entries from others
@@ -98,6 +99,22 @@ class StepMade:
     by_reads: Mapping[Digest, StepRecord] = field(default_factory=dict)
     hit: ReadsHit | None = None
     changed: tuple[str, ...] = ()
+
+
+class Elsewhere(Protocol):
+    """What makes steps on other machines; from any thread."""
+
+    def takes(self, tasks: Sequence[StepTask]) -> bool:
+        """Whether an unbroken run of steps is to be made there."""
+
+    def run(self, tasks: Sequence[StepTask], looks: Sequence[StepLook]) -> Iterator[StepMade]:
+        """Yield the results of such a run, in order; each task has the chain of the first. Raises TiffinError."""
+
+    def stop(self) -> None:
+        """Make what runs end soon; nothing more comes. Called at the end, too."""
+
+    def finish(self) -> None:
+        """Wait for what the other machines do with results that were given already."""
 
 
 class StepObserver:

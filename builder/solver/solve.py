@@ -14,31 +14,18 @@ from tiffin.builder.execute.steps import Executor, StepTask
 from tiffin.builder.image.chain import Chain, LayerRef
 from tiffin.builder.instructions.ops import ImageOrigin, Origin, RunOp, StageOrigin
 from tiffin.builder.plan.plan import Plan, StagePlan
-from tiffin.builder.solver.results import StepMade, StepObserver, base_chain, layer_of, valid, watched_layers
+from tiffin.builder.solver.results import Elsewhere, StepMade, StepObserver, base_chain, layer_of, valid, watched_layers
 from tiffin.builder.solver.step_keys import StepKeys, StepLook
 from tiffin.cache.backend import StepRecord, Tiered
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.foundation.frozen import dataclass, replace
-from tiffin.cache.foundation.typing_shim import TYPE_CHECKING, Protocol
+from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 from tiffin.cache.store.statedir import StateDir
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from tiffin.builder.solver.step_runner import StepRunner
-
-
-class Elsewhere(Protocol):
-    """What makes steps on other machines; from any thread."""
-
-    def takes(self, tasks: Sequence[StepTask]) -> bool:
-        """Whether an unbroken run of steps is to be made there."""
-
-    def run(self, tasks: Sequence[StepTask], looks: Sequence[StepLook]) -> Iterator[StepMade]:
-        """Yield the results of such a run, in order; each task has the chain of the first. Raises TiffinError."""
-
-    def stop(self) -> None:
-        """Make what runs end soon; nothing more comes. Called at the end, too."""
 
 
 @dataclass(slots=True)
@@ -266,8 +253,11 @@ class Solver:
                 stop()
                 pool.shutdown()
                 raise self._cause(futures)
-        if elsewhere is not None:
-            elsewhere.stop()
+            if elsewhere is not None:
+                try:
+                    elsewhere.finish()
+                finally:
+                    elsewhere.stop()
         if self._plan.target in futures:
             return futures[self._plan.target].result()
         chain = self.cached_chain()

@@ -19,6 +19,7 @@ from tiffin.builder.farm.values import (
     AskRecord,
     Ended,
     Failure,
+    Filling,
     Happened,
     Made,
     Records,
@@ -89,7 +90,12 @@ def main() -> None:
             description=step.text,
         )
         tell(Made(unit=unit.name, made=StepMade(record=record, keys=(look.key,), source=None)))
-    if "linger" in unit.tasks[-1].stage.steps[unit.tasks[-1].number].text:
+    last = unit.tasks[-1].stage.steps[unit.tasks[-1].number].text
+    if "fill" in last:  # until there is a file
+        tell(Filling(unit=unit.name))
+        while not os.path.exists(last.split()[-1]):
+            time.sleep(0.05)
+    if "linger" in last:
         time.sleep(600)
     tell(Ended(unit=unit.name))
 

@@ -24,11 +24,7 @@ from tiffin.builder.api.farm.link import DriverCache, WorkerLink
 from tiffin.builder.api.session import BUILDING, Session
 from tiffin.builder.errors import MissingBlobError, StoreError, TiffinError
 from tiffin.builder.farm.sent_trees import ReplayedTree, SentContexts
-from tiffin.builder.farm.values import (
-    Ended,
-    Made,
-    Unit,
-)
+from tiffin.builder.farm.values import Ended, Filling, Made, Unit
 from tiffin.builder.image.chain import Chain
 from tiffin.builder.instructions.ops import Origin, RunOp
 from tiffin.builder.oci.spec import LAYER_COMPRESSION
@@ -181,7 +177,8 @@ class _UnitMaker:
             self._note_origins(layers)
             self._bring_small(stack)
             self._make_steps(executor, layers, shared, self._tasks(stack))
-            if shared is not None:
+            if shared is not None and self._fetched:
+                self._worker.tell(Filling(unit=self._unit.name))
                 shared.settle(self._fetched)
 
     # -- what a local build has ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from distributed import Client, Future
 
 from tiffin.builder.errors import BuildError, StoreError, TiffinError
 from tiffin.builder.events import Event, StepCached, StepStarted, WarningMessage
+from tiffin.builder.farm.dask.answers import answer_to, first_line
 from tiffin.builder.farm.dask.blobs import put_blobs
 from tiffin.builder.farm.dask.host import run_unit
 from tiffin.builder.farm.dask.lines import Lines
@@ -26,7 +27,6 @@ from tiffin.builder.farm.speculation import Speculation
 from tiffin.builder.farm.values import (
     MACHINE,
     OWN,
-    AgentSaid,
     Alive,
     AskAgent,
     AskBlob,
@@ -34,10 +34,10 @@ from tiffin.builder.farm.values import (
     Brought,
     Ended,
     Failure,
+    Filling,
     Happened,
     Made,
     Message,
-    Records,
     Start,
     Stop,
     error_of,
@@ -112,7 +112,8 @@ class Dispatch:
 
     def everything(self) -> list[Job]:
         """Return all jobs."""
-        jobs = [*self._waiting.values(), *(job for member in self.members.values() for job in member.units.values())]
+        at = [(*member.units.values(), *member.filling.values()) for member in self.members.values()]
+        jobs = [*self._waiting.values(), *(job for jobs in at for job in jobs)]
         return list({job.name: job for job in jobs}.values())
 
     def _occupy(self, member: Member) -> None:
@@ -271,6 +272,8 @@ class Dispatch:
         tries = [(member, member.unit_of(job)) for member in self._at.get(job.name, [])]
         for member, _ in tries:
             self._leave(member, job)
+        for member in self.members.values():
+            tries += [(member, unit) for unit, other in member.filling.items() if other is job]
         await asyncio.gather(*(self._tell_to_stop(member, unit) for member, unit in tries))
 
     def _failed(self, member: Member, job: Job, failure: Failure) -> None:
@@ -310,6 +313,8 @@ class Dispatch:
             self.place()
             return
         job = member.units.get(value.unit) if isinstance(value, Message) else None
+        if isinstance(value, Message) and value.unit in member.filling:
+            self._take_of_filling(member, member.filling[value.unit], value)
         if job is None:
             return  # of a try that is over
         match value:
@@ -325,8 +330,20 @@ class Dispatch:
                 job.made(made)
             case AskRecord() | AskBlob() | AskAgent():
                 self._spawn(self._answer(member, job, value))
+            case Filling(unit=unit) if job.is_complete:
+                member.fill(unit, job)
+                self._end(member, job, None)
             case Ended(failure=failure):
                 self._end(member, job, failure)
+
+    def _take_of_filling(self, member: Member, job: Job, value: Message) -> None:
+        match value:
+            case Happened(event=event):
+                self._show(member, job, event)
+            case AskRecord() | AskBlob() | AskAgent():
+                self._spawn(self._answer(member, job, value))
+            case Ended(unit=unit):
+                member.filled(unit)
 
     def _show(self, member: Member, job: Job, event: Event) -> None:
         if isinstance(event, (StepStarted, StepCached)):
@@ -354,41 +371,12 @@ class Dispatch:
 
     async def _answer(self, member: Member, job: Job, question: AskRecord | AskBlob | AskAgent) -> None:
         """Answer what a worker asks of the driver."""
-        answer: Records | Brought | AgentSaid
-        match question:
-            case AskRecord(keys=keys):
-                found = await asyncio.to_thread(job.source.records, keys)
-                layers = [record.layer.digest for record in found.values() if record.layer is not None]
-                holders = {layer: held for layer in layers if (held := self.holders(layer))}
-                answer = Records(unit=question.unit, records=dict(found), holders=holders)
-            case AskAgent(agent=agent):
-                said = b""
-                if agent in job.unit.agents:  # no other is the worker's business
-                    said = await asyncio.to_thread(job.source.agent, agent, question.request)
-                answer = AgentSaid(unit=question.unit, number=question.number, answer=said)
-            case AskBlob():
-                answer = await self._given(member, job, question)
+        answer = await answer_to(question, member, job, self._lines, self.holders)
+        if isinstance(answer, Brought) and answer.is_here:
+            self._hold(member, str(answer.digest))
         with contextlib.suppress(OSError):
             await member.tell(answer)
-
-    async def _given(self, member: Member, job: Job, question: AskBlob) -> Brought:
-        ref, reason = question.ref, ""
-        try:
-            if ref.digest not in job.files:
-                reason = await asyncio.to_thread(job.source.bring, ref)
-            if not reason:
-                size = job.files.get(ref.digest, ref.size_bytes)
-                await put_blobs(member.address, self._lines, [(ref.digest, size)], job.source.pieces)
-                self._hold(member, str(ref.digest))
-        except (OSError, TimeoutError, TiffinError) as exc:
-            reason = first_line(exc)
-        return Brought(unit=question.unit, digest=ref.digest, is_here=not reason, reason=reason)
 
     async def cancel(self, jobs: Sequence[Job]) -> None:
         """Want some jobs no longer; their workers are told."""
         await asyncio.gather(*(self._stop(job) for job in jobs))
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, in one line."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

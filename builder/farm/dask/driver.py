@@ -18,8 +18,9 @@ from distributed import Client
 
 from tiffin.builder.errors import BuildError, CanceledError, StoreError, TiffinError
 from tiffin.builder.farm.address import FarmAccess
+from tiffin.builder.farm.dask.answers import first_line
 from tiffin.builder.farm.dask.blobs import fetch_blob
-from tiffin.builder.farm.dask.dispatch import Dispatch, first_line
+from tiffin.builder.farm.dask.dispatch import Dispatch
 from tiffin.builder.farm.dask.host import become_worker
 from tiffin.builder.farm.dask.lines import Lines
 from tiffin.builder.farm.dask.member import Member, NotYetError, meet

@@ -27,7 +27,7 @@ from tiffin.builder.farm.dask.lines import Lines
 from tiffin.builder.farm.dask.sessions import CHILD, DriverSession, RunningUnit, UnitServer
 from tiffin.builder.farm.pipes import read_frame, write_frame
 from tiffin.builder.farm.sealing import WorkerKey
-from tiffin.builder.farm.values import MACHINE, AskBlob, Brought, Ended, Failure, Message, Records, Start, Stop
+from tiffin.builder.farm.values import MACHINE, AskBlob, Brought, Ended, Failure, Filling, Message, Records, Start, Stop
 from tiffin.builder.value_bytes import decode, encode
 from tiffin.builder.version import VERSION
 from tiffin.cache.foundation.digest import Digest
@@ -98,6 +98,7 @@ class UnitHost:
         self._changed = threading.Condition()  # guards the next
         self._units: dict[str, RunningUnit] = {}
         self._over: set[str] = set()  # units that are no longer wanted, of which the scheduler may still tell
+        self._filling = threading.Semaphore(worker.state.nthreads)  # how many more units may be at the shared caches
         self._fetching: dict[Digest, asyncio.Task[bool]] = {}
 
     async def describe(self) -> None:
@@ -134,8 +135,8 @@ class UnitHost:
 
     def busy(self, driver: DriverSession | None = None) -> int:
         """Return how many units are made here, those of one driver left out."""
-        units = list(self._units.values())
-        return sum(running.process is not None and running.driver is not driver for running in units)
+        units = [running for running in self._units.values() if running.driver is not driver]
+        return sum(running.process is not None and not running.is_filling for running in units)
 
     async def get(self, comm: Comm, digest: str) -> Status:
         """Hand a blob out."""
@@ -210,16 +211,25 @@ class UnitHost:
     # -- units, in a thread of Dask ------------------------------------------------------------------------------------
 
     def run(self, name: str) -> None:
-        """Make a unit; its driver is told what comes of it."""
+        """Make a unit; its driver is told what comes of it. Returns when another may have its slot: what it brings into
+        shared caches takes no processor.
+        """
         with self._changed:
             self._changed.wait_for(lambda: name in self._units or name in self._over, START_SECONDS)
             running = self._units.get(name)
             self._over.discard(name)
         if running is None:
             return  # its driver is gone, or wants it no longer
+        threading.Thread(target=self._carry_out, args=(running, name), daemon=True).start()
+        running.wait_free()
+
+    def _carry_out(self, running: RunningUnit, name: str) -> None:
         try:
             running.driver.tell(encode(self._made(running, name)))
         finally:
+            if running.is_filling:
+                self._filling.release()
+            running.free()
             with self._changed:
                 if self._units.get(name) is running:  # it may have been sent here again by then
                     del self._units[name]
@@ -245,6 +255,9 @@ class UnitHost:
                     elif isinstance(value, AskBlob) and not value.last:
                         self._bring(running, value)
                     else:
+                        if isinstance(value, Filling) and not running.is_filling:
+                            self._filling.acquire()
+                            running.fill()
                         running.driver.tell(frame)
             except (OSError, CorruptError) as exc:
                 running.signal(signal.SIGKILL)

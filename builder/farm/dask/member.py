@@ -34,8 +34,8 @@ class NotYetError(OSError):
 
 
 class Member:
-    """One worker. `units` are the jobs it works at, by the name of the try, which no other try has; `layers` the packed
-    layers and files that it holds.
+    """One worker. `units` are the jobs it works at, by the name of the try, which no other try has; `filling` those of
+    which it brings layers into shared caches, and nothing more; `layers` the packed layers and files that it holds.
     """
 
     def __init__(self, address: str, hello: Mapping[str, Any], comm: Comm) -> None:
@@ -45,6 +45,7 @@ class Member:
         self.slots = int(hello["slots"])
         self.busy = int(hello["busy"])  # slots that other drivers use
         self.units: dict[str, Job] = {}
+        self.filling: dict[str, Job] = {}
         self.layers: set[str] = set()
         self.is_gone = False
         self.worker = _worker(hello)
@@ -55,6 +56,18 @@ class Member:
     def begin(self, unit: str, job: Job) -> None:
         """Note that it works at a job."""
         self.units[unit] = job
+
+    def fill(self, unit: str, job: Job) -> None:
+        """Note that what is left of a job is to bring its layers into shared caches."""
+        job.fills()
+        self.filling[unit] = job
+
+    def filled(self, unit: str) -> bool:
+        """Note that it brings nothing more of a job into shared caches; return whether it did."""
+        job = self.filling.pop(unit, None)
+        if job is not None:
+            job.filled()
+        return job is not None
 
     def end(self, job: Job) -> str:
         """Note that it no longer does; return the name of its try, "" if it did not."""
@@ -127,6 +140,8 @@ class Member:
     def leave(self) -> None:
         """End the connection."""
         self.is_gone = True
+        for unit in list(self.filling):
+            self.filled(unit)
         self._comm.abort()
 
 

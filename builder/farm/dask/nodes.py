@@ -13,7 +13,7 @@ from distributed import Scheduler, Security, Worker
 
 from tiffin.builder.errors import StoreError, TiffinError
 from tiffin.builder.farm.address import FarmTrust
-from tiffin.builder.farm.dask.dispatch import first_line
+from tiffin.builder.farm.dask.answers import first_line
 from tiffin.builder.farm.dask.driver import silence
 from tiffin.builder.farm.dask.host import ISOLATION_VARIABLE, LABELS_VARIABLE, NAME, FarmPlugin
 from tiffin.builder.farm.dask.trust import connected, security_of

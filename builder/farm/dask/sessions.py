@@ -74,7 +74,9 @@ class RunningUnit:
         self.unit: Unit | None = None
         self.process: UnitProcess | None = None
         self.is_stopped = False
+        self.is_filling = False
         self._lock = threading.Lock()
+        self._is_free = threading.Event()
 
     def begin(self, start: Callable[[], UnitProcess]) -> UnitProcess | None:
         """Start the process, unless it was stopped before."""
@@ -83,6 +85,19 @@ class RunningUnit:
                 return None
             self.process = start()
             return self.process
+
+    def fill(self) -> None:
+        """Note that all its steps are made, and only the shared caches take from it."""
+        self.is_filling = True
+        self.free()
+
+    def free(self) -> None:
+        """Let another unit have its slot."""
+        self._is_free.set()
+
+    def wait_free(self) -> None:
+        """Wait until another unit may have its slot."""
+        self._is_free.wait()
 
     def opened(self, unit: Unit) -> None:
         """Note what is to be made."""

@@ -357,6 +357,54 @@ def test_a_canceled_job_ends_at_once(jobs: Jobs, farm: Farm) -> None:
     assert jobs.end(jobs.begin("FROM base\nRUN one\n")) == ["RUN one"]
 
 
+def eventually(is_so: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + SECONDS
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return is_so()
+
+
+def test_what_fills_shared_caches_has_no_slot_and_is_waited_for(jobs: Jobs, cluster: Cluster, tmp_path: Path) -> None:
+    job = jobs.begin(f"FROM base\nRUN fill {tmp_path}/there\n")
+    assert jobs.end(job) == [f"RUN fill {tmp_path}/there"]
+    assert job.is_filling
+    work = cluster.workers["first"].plugins[host.NAME].host
+    assert work.busy() == 0 and len(work._units) == 1
+    assert jobs.end(jobs.begin("FROM base\nRUN one\n")) == ["RUN one"], "the only slot is free"
+    assert job.is_filling
+    (tmp_path / "there").touch()
+    job.wait_filled()
+    assert eventually(lambda: not work._units)
+
+
+def test_a_worker_is_at_the_shared_caches_with_as_many_units_as_it_has_slots(jobs: Jobs, tmp_path: Path) -> None:
+    first, second = (jobs.begin(f"FROM base\nRUN fill {tmp_path}/{name}\n") for name in ("this", "that"))
+    jobs.end(first)
+    assert isinstance(second.results.get(timeout=SECONDS), StepMade)
+    time.sleep(0.3)
+    assert second.results.empty(), "it keeps its slot"
+    (tmp_path / "this").touch()
+    jobs.end(second)
+    (tmp_path / "that").touch()
+    second.wait_filled()
+
+
+@pytest.mark.parametrize("ends", ["lost", "canceled"])
+def test_nobody_waits_for_shared_caches_that_are_not_filled(
+    jobs: Jobs, farm: Farm, cluster: Cluster, tmp_path: Path, ends: str
+) -> None:
+    job = jobs.begin(f"FROM base\nRUN fill {tmp_path}/never\n")
+    jobs.end(job)
+    work = cluster.workers["first"].plugins[host.NAME].host
+    assert job.is_filling and job in farm._dispatch.everything()
+    if ends == "lost":
+        cluster.remove("first")
+    else:
+        farm.cancel([job])
+    job.wait_filled()
+    assert eventually(lambda: not work._units), "its process has ended"
+
+
 def test_a_step_that_nobody_can_make_is_refused(jobs: Jobs) -> None:
     with pytest.raises(BuildError, match="no worker of the farm"):
         jobs.end(jobs.begin("FROM base\nRUN one\n", platform="linux/s390x"))

@@ -54,6 +54,8 @@ class FakeFarm:
         self.expected: list[float] = []
         self.fails: dict[str, BaseException] = {}
         self.hangs: set[str] = set()
+        self.fills: threading.Event | None = None  # whether shared caches are filled, until it is set
+        self.is_filled = False
 
     def submit(self, job: Job) -> None:
         self.jobs.append(job)
@@ -76,7 +78,14 @@ class FakeFarm:
             made = runner.run(changed(task, chain=chain), look, self._build.executor)
             job.made(made)
             chain = (*chain, layer_of(made.record))
+        if not self.fills:
+            job.end()
+            return
+        job.fills()
         job.end()
+        self.fills.wait()
+        self.is_filled = True
+        job.filled()
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         self.canceled += jobs
@@ -141,6 +150,35 @@ def test_a_build_on_a_farm_has_the_layers_of_a_local_one(make: Make, tmp_path: P
     assert one.unit.secrets == {} and one.step.rank > 20 and one.step.platform == "linux/amd64"
     assert set(one.unit.origins.values()) == {(("registry.example", "base"),)}
     assert one.is_complete and one.unit.others == UNCOMPRESSED
+
+
+def test_a_build_waits_for_shared_caches_at_its_end_alone(make: Make) -> None:
+    executor, farm, build = make()
+    farm.fills = threading.Event()
+    solving = threading.Thread(target=build.solver(TEXT).solve, args=(build.executor, executor), daemon=True)
+    solving.start()
+    deadline = time.monotonic() + 20
+    while not any(job.is_over and "last" in job.unit.tasks[-1].stage.steps[-1].text for job in list(farm.jobs)):
+        assert time.monotonic() < deadline, "no stage waits for what another one brings into shared caches"
+        time.sleep(0.01)
+    solving.join(0.2)
+    assert solving.is_alive()
+    farm.fills.set()
+    solving.join(20)
+    assert not solving.is_alive() and farm.is_filled and not any(job.is_filling for job in farm.jobs)
+
+
+def test_a_stopped_executor_wants_no_shared_cache_filled(make: Make) -> None:
+    executor, farm, build = make("FROM base\nRUN first\n")
+    farm.fills = threading.Event()
+    solving = threading.Thread(target=build.solver("FROM base\nRUN first\n").solve, args=(build.executor, executor))
+    solving.start()
+    while not (farm.jobs and farm.jobs[0].is_over):
+        time.sleep(0.01)
+    time.sleep(0.1)
+    executor.stop()
+    solving.join(20)
+    assert not solving.is_alive() and farm.canceled == farm.jobs
 
 
 def test_the_error_of_a_step_ends_the_build(make: Make) -> None:
