@@ -67,6 +67,7 @@ class RegistryStore(SharedStore):
         self._timeout = timeout_seconds
         self._ttl = ttl_seconds
         self._origins = origins
+        self._missing: set[Digest] = set()  # blobs that were asked for, and are not there
 
     def read(self, names: Sequence[str]) -> Mapping[str, bytes]:
         """Return all rows, in one request, or two where they are many; of an image, those it holds."""
@@ -110,7 +111,10 @@ class RegistryStore(SharedStore):
         return frozenset(names) & bundle.rows.keys() if bundle is not None else frozenset()
 
     def has_blob(self, ref: BlobRef) -> bool:
-        return self._client.has_blob(self._repository, ref.digest)
+        is_there = self._client.has_blob(self._repository, ref.digest)
+        if not is_there:
+            self._missing.add(ref.digest)
+        return is_there
 
     def read_blob(self, ref: BlobRef) -> BinaryIO | None:
         try:
@@ -121,7 +125,9 @@ class RegistryStore(SharedStore):
 
     def write_blob(self, ref: BlobRef, open_blob: Callable[[], BinaryIO]) -> bool:
         sources = [name for name in self._origins(ref.digest) if name != self._repository]
-        self._client.push_blob(self._repository, _descriptor(ref), open_blob, mount_from=sources)
+        is_missing = ref.digest in self._missing
+        self._missing.discard(ref.digest)  # another try asks again
+        self._client.push_blob(self._repository, _descriptor(ref), open_blob, mount_from=sources, is_missing=is_missing)
         return True
 
     def _load(self, *, images: bool = False) -> Bundle | None:

@@ -247,9 +247,11 @@ class RegistryClient:
         mount_from: Sequence[str] = (),
         progress: Callable[[int], None] | None = None,
         uploading: AbstractContextManager[object] = _ANYTIME,
+        is_missing: bool = False,
     ) -> Outcome:
         """Bring a blob into a repository: nothing if it is there, by mounting, or by uploading what `opener` gives,
-        within `uploading`. Mounting is tried first: it takes no longer than the question whether it is needed.
+        within `uploading`. Mounting is tried first: it takes no longer than the question whether it is needed, which
+        is not asked of one that `is_missing`.
         """
         upload = Upload(
             transport=self._transport, repository=repository, descriptor=descriptor, opener=opener, progress=progress
@@ -258,7 +260,7 @@ class RegistryClient:
         location = self._mount(upload, sources[:1])
         if location == "":
             return "mounted"
-        if upload.is_there():
+        if not is_missing and upload.is_there():
             return "exists"
         location = self._mount(upload, sources[1:], location)
         if location == "":
