@@ -196,6 +196,8 @@ class UnitServer:
 
     def _started(self) -> fd_passing.Socket:
         """Return where a server takes requests; one is started where none runs."""
+        if self._process is not None and self._process.poll() is not None:
+            self._end()  # it was killed; a process that it was about to fork may have its end of the line yet
         if self._requests is None:
             self._requests, theirs = fd_passing.pair()
             with contextlib.closing(theirs):

@@ -24,6 +24,7 @@ class ForkedServer:
 
     def __init__(self, argv: Sequence[str], stdin: int) -> None:
         assert argv[-2] == unit_server.__name__
+        self._is_over = False
         self.pid = os.fork()
         if not self.pid:
             try:
@@ -33,8 +34,14 @@ class ForkedServer:
             finally:
                 os._exit(0)
 
+    def poll(self) -> int | None:
+        if not self._is_over and os.waitpid(self.pid, os.WNOHANG)[0]:
+            self._is_over = True
+        return 0 if self._is_over else None
+
     def wait(self) -> None:
-        os.waitpid(self.pid, 0)
+        if not self._is_over:
+            os.waitpid(self.pid, 0)
 
 
 @pytest.fixture(params=["program", "fork"])
