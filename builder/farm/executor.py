@@ -56,8 +56,9 @@ class FarmLike(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FarmBuild:
-    """What a build has that its units need. `expect` is told of each layer that a worker made; `origins`: where in
-    registries a packed layer is known to be.
+    """What a build has that its units need. `expect` is told of each layer that a worker made, `shared` of each that it
+    brought into the shared caches, and whether that is for the target; `origins`: where in registries a packed layer is
+    known to be.
     """
 
     contexts: Contexts
@@ -67,6 +68,7 @@ class FarmBuild:
     sink: Sink
     origins: Callable[[Digest], tuple[tuple[str, str], ...]]
     expect: Callable[[BlobRef, Digest], None]
+    shared: Callable[[BlobRef, bool], None]
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     caches: tuple[CacheSpec, ...] = field(default=(), repr=False)
     insecure: tuple[str, ...] = ()
@@ -165,6 +167,8 @@ class FarmExecutor:
             filling = list(self._filling)
         for job in filling:
             job.wait_filled()
+            for layer, for_target in job.shared_layers():
+                self._build.shared(layer, for_target)
 
     # -- what a unit needs ---------------------------------------------------------------------------------------------
 

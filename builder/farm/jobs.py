@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as replaced
 from queue import SimpleQueue
 
@@ -57,6 +57,7 @@ class Job:
         self.is_over = False
         self._made: list[StepMade] = []
         self._lock = threading.Lock()
+        self.shared: frozenset[Digest] = frozenset()  # layers that its worker brought into the shared caches
         self._filled = threading.Event()
         self._filled.set()
 
@@ -89,9 +90,17 @@ class Job:
         """Note that its worker brings layers into the shared caches; what comes after the job need not wait for it."""
         self._filled.clear()
 
-    def filled(self) -> None:
-        """Note that its worker does no longer."""
+    def filled(self, shared: Collection[Digest] = ()) -> None:
+        """Note that its worker does no longer, and which layers are there."""
+        self.shared |= frozenset(shared)
         self._filled.set()
+
+    def shared_layers(self) -> Iterator[tuple[BlobRef, bool]]:
+        """Yield the layers that its worker brought into the shared caches, and whether each is for the target."""
+        for made, task in zip(self._made, self.unit.tasks, strict=False):
+            layer = made.record.layer
+            if layer is not None and layer.digest in self.shared:
+                yield layer, task.for_target
 
     @property
     def is_filling(self) -> bool:

@@ -144,9 +144,12 @@ class Filling(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended(Message):
-    """Nothing more comes of a unit; `failure` None: all is made."""
+    """Nothing more comes of a unit; `failure` None: all is made. `shared`: layers that were brought into all of the
+    shared caches that are to have them.
+    """
 
     failure: Failure | None = None
+    shared: tuple[Digest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,15 +126,32 @@ class SharedCaches(StepObserver):
         for item in self._all:
             self._found(item.store, ref, diff_id)
 
-    def settle(self, refs: Mapping[BlobRef, bool]) -> None:
-        """Wait until these packed layers are in the caches that are filled; `refs` says which are for the target."""
+    def settle(self, refs: Mapping[BlobRef, bool]) -> bool:
+        """Wait until these packed layers are in the caches that are filled, and return whether they are; `refs` says
+        which are for the target.
+        """
+        is_filled = True
         for item in self._all:
-            if item.uploader is None or item.failed:
+            if item.uploader is None:
+                continue
+            if item.failed:
+                is_filled = False
                 continue
             wanted = [ref for ref, for_target in refs.items() if for_target or item.spec.mode == "max"]
             failure = item.uploader.settle(wanted)
+            is_filled = is_filled and item.uploader.has(wanted)
             if failure:
                 self._sink.emit(WarningMessage(message=f"{item} was not filled: {failure}"))
+        return is_filled
+
+    def was_brought(self, ref: BlobRef, *, for_target: bool) -> None:
+        """Note that another machine brought a packed layer into all caches that are to have it. Where that is sure to
+        mean the same place, a registry on neither machine, it is not asked for.
+        """
+        for item in self._all:
+            place, is_wanted = item.store.repository, for_target or item.spec.mode == "max"
+            if item.uploader is not None and is_wanted and place and not Reference.parse(place).is_loopback:
+                item.uploader.note(ref)
 
     def share(
         self,

@@ -90,6 +90,17 @@ class Uploader:
         self._wait(sum(ref.size_bytes for ref in refs))
         return self._failure
 
+    def note(self, ref: BlobRef) -> None:
+        """Note that a blob is there: somebody else brought it up."""
+        if ref.digest not in self._doubted:
+            with self._lock:
+                self._state.setdefault(ref.digest, True)
+
+    def has(self, refs: Sequence[BlobRef]) -> bool:
+        """Whether all of these blobs were brought up, or are known to be there."""
+        with self._lock:
+            return all(self._state.get(ref.digest) for ref in refs)
+
     def finish(
         self,
         records: Mapping[Digest, StepRecord],

@@ -91,13 +91,15 @@ def main() -> None:
         )
         tell(Made(unit=unit.name, made=StepMade(record=record, keys=(look.key,), source=None)))
     last = unit.tasks[-1].stage.steps[unit.tasks[-1].number].text
+    shared: tuple[Digest, ...] = ()
     if "fill" in last:  # until there is a file
         tell(Filling(unit=unit.name))
         while not os.path.exists(last.split()[-1]):
             time.sleep(0.05)
+        shared = (Digest.of(last.encode()),)
     if "linger" in last:
         time.sleep(600)
-    tell(Ended(unit=unit.name))
+    tell(Ended(unit=unit.name, shared=shared))
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ def make_unit(ready: Ready) -> None:
     unit = worker.first()
     faults = Faults(StateDir.default_root(os.environ))
     try:
-        _UnitMaker(unit, worker, ready).make()
-        worker.tell(Ended(unit=unit.name))
+        shared = _UnitMaker(unit, worker, ready).make()
+        worker.tell(Ended(unit=unit.name, shared=shared))
     except KeyboardInterrupt:
         pass
     except BaseException as exc:
@@ -162,8 +162,8 @@ class _UnitMaker:
         self._remote_made: Remote | None = None
         self._fetched: dict[BlobRef, bool] = {}  # what is brought up; whether it is for the target
 
-    def make(self) -> None:
-        """Make all steps. Raises TiffinError."""
+    def make(self) -> tuple[Digest, ...]:
+        """Make all steps; return the layers that are in the shared caches then. Raises TiffinError."""
         from tiffin.builder.image.layers import LayerStore
         from tiffin.cache.store.snapshots import Snapshots
 
@@ -179,7 +179,9 @@ class _UnitMaker:
             self._make_steps(executor, layers, shared, self._tasks(stack))
             if shared is not None and self._fetched:
                 self._worker.tell(Filling(unit=self._unit.name))
-                shared.settle(self._fetched)
+                if shared.settle(self._fetched):
+                    return tuple(ref.digest for ref in self._fetched)
+            return ()
 
     # -- what a local build has ----------------------------------------------------------------------------------------
 

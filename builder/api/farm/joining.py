@@ -73,6 +73,10 @@ def _elsewhere(
         if shared is not None:
             shared.may_have(ref, diff_id)
 
+    def brought(ref: BlobRef, for_target: bool) -> None:
+        if shared is not None:
+            shared.was_brought(ref, for_target=for_target)
+
     build = FarmBuild(
         contexts=services.contexts,
         layers=services.layers,
@@ -81,6 +85,7 @@ def _elsewhere(
         sink=services.sink,
         origins=session.store.notes.origins,
         expect=expect,
+        shared=brought,
         secrets=services.secrets,
         caches=options.caches,
         insecure=options.registry.insecure,

@@ -342,8 +342,8 @@ class Dispatch:
                 self._show(member, job, event)
             case AskRecord() | AskBlob() | AskAgent():
                 self._spawn(self._answer(member, job, value))
-            case Ended(unit=unit):
-                member.filled(unit)
+            case Ended(unit=unit, shared=shared):
+                member.filled(unit, shared)
 
     def _show(self, member: Member, job: Job, event: Event) -> None:
         if isinstance(event, (StepStarted, StepCached)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from distributed.comm import Comm
@@ -62,12 +62,11 @@ class Member:
         job.fills()
         self.filling[unit] = job
 
-    def filled(self, unit: str) -> bool:
-        """Note that it brings nothing more of a job into shared caches; return whether it did."""
+    def filled(self, unit: str, shared: Collection[Digest] = ()) -> None:
+        """Note that it brings nothing more of a job into shared caches, and which layers are there."""
         job = self.filling.pop(unit, None)
         if job is not None:
-            job.filled()
-        return job is not None
+            job.filled(shared)
 
     def end(self, job: Job) -> str:
         """Note that it no longer does; return the name of its try, "" if it did not."""

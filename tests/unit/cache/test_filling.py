@@ -383,3 +383,15 @@ def test_the_oldest_rows_go_first_and_new_ones_never() -> None:
     assert len(merged.rows) == MAX_ROWS and "new" in merged.rows and "00000" not in merged.rows
     aged = Bundle({"old": record(created="2001-01-01T00:00:00Z").encode()}).merged(Bundle({"n": record().encode()}), 60)
     assert set(aged.rows) == {"n"}
+
+
+def test_a_blob_that_another_machine_brought_up_is_not_asked_for_unless_it_is_doubted() -> None:
+    for doubted in (frozenset[Digest](), frozenset({Digest.of(blob(0))})):
+        store, layer = MemoryStore(), record().layer
+        assert layer is not None
+        store.blobs[layer.digest] = blob(0)
+        one = uploader(store, doubted=doubted)
+        one.note(layer)
+        assert one.has([layer]) is not bool(doubted)
+        assert one.finish({KEYS[0]: record()}, KEYS).rows == 1
+        assert ("write_blob" in store.log) is bool(doubted) and "has_blob" not in store.log

@@ -374,6 +374,8 @@ def test_what_fills_shared_caches_has_no_slot_and_is_waited_for(jobs: Jobs, clus
     assert job.is_filling
     (tmp_path / "there").touch()
     job.wait_filled()
+    ((layer, for_target),) = job.shared_layers()
+    assert layer.digest == Digest.of(f"RUN fill {tmp_path}/there".encode()) and for_target
     assert eventually(lambda: not work._units)
 
 
@@ -402,6 +404,7 @@ def test_nobody_waits_for_shared_caches_that_are_not_filled(
     else:
         farm.cancel([job])
     job.wait_filled()
+    assert list(job.shared_layers()) == []
     assert eventually(lambda: not work._units), "its process has ended"
 
 

@@ -56,6 +56,7 @@ class FakeFarm:
         self.hangs: set[str] = set()
         self.fills: threading.Event | None = None  # whether shared caches are filled, until it is set
         self.is_filled = False
+        self.shared: list[tuple[Digest, bool]] = []  # what the build was told
 
     def submit(self, job: Job) -> None:
         self.jobs.append(job)
@@ -85,7 +86,7 @@ class FakeFarm:
         job.end()
         self.fills.wait()
         self.is_filled = True
-        job.filled()
+        job.filled([made.record.layer.digest for made in job._made[:1] if made.record.layer is not None])
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         self.canceled += jobs
@@ -124,6 +125,7 @@ def make(tmp_path: Path) -> Make:
             sink=RecordingSink(),
             origins=lambda digest: (("registry.example", "base"),),
             expect=lambda ref, diff_id: None,
+            shared=lambda ref, for_target: farm.shared.append((ref.digest, for_target)),
             secrets={"word": b"hush", "other": b"unasked"},
         )
         parts = changed(parts, **more)
@@ -166,6 +168,9 @@ def test_a_build_waits_for_shared_caches_at_its_end_alone(make: Make) -> None:
     farm.fills.set()
     solving.join(20)
     assert not solving.is_alive() and farm.is_filled and not any(job.is_filling for job in farm.jobs)
+    made = [(job._made[0].record.layer, job.unit.tasks[0].for_target) for job in farm.jobs]
+    first = {layer.digest: for_target for layer, for_target in made if layer is not None}
+    assert dict(farm.shared) == first and set(first.values()) == {True, False}
 
 
 def test_a_stopped_executor_wants_no_shared_cache_filled(make: Make) -> None:

@@ -97,6 +97,7 @@ class ForkFarm:
                         ended = found
         os.waitpid(pid, 0)
         assert ended is not None
+        job.filled(ended.shared)
         job.end(error_of(ended.failure) if ended.failure is not None else None)
 
     def cancel(self, jobs: object) -> None:
@@ -132,6 +133,7 @@ def built(tmp_path: Path) -> Built:
             sink=sink,
             origins=lambda digest: (),
             expect=lambda ref, diff_id: None,
+            shared=lambda ref, for_target: None,
             **more,  # type: ignore[arg-type]
         )
         executor = FarmExecutor(lambda: farm, parts, ranks_of(build.plan(text)), (), GZIP, 1_700_000_000)
@@ -157,6 +159,7 @@ def test_layers_go_up_to_the_shared_cache(built: Built, tmp_path: Path) -> None:
     kept = {path.name for path in (tmp_path / "shared").rglob("*") if path.is_file()}
     layer = farm.jobs[0]._made[0].record.layer
     assert layer is not None and layer.digest.hex in kept
+    assert list(farm.jobs[0].shared_layers()) == [(layer, True)]
 
 
 def test_a_command_that_fails_is_told(built: Built) -> None:
