@@ -206,8 +206,7 @@ class _Run:
 
         options, state = self._options, self._session.state
         with ExitStack() as stack:
-            if options.shares:
-                self._share()
+            enter_shared(options, self._session, self._sink)
             made = prepare(options, self._session, self._sink, self._progress, stack)
             assert made.launcher is not None
             forwarder = stack.enter_context(forwarded_signals())
@@ -222,8 +221,7 @@ class _Run:
                         options, made, ports=network.ports, networks=networks, pid=os.getpid(), started=time.time()
                     )
                     container = stack.enter_context(Containers(state).create(described))
-                if networks:
-                    stack.enter_context(self._leaving(container))
+                stack.enter_context(leaving(self._session, container))
                 user = start.prepare(container, layers_of(made.image), options.registry)
                 record.write(container.folder)
             if options.cidfile is not None:
@@ -241,18 +239,23 @@ class _Run:
                 container.finish(status.code, oom_killed=container.was_short_of_memory())
             return RunResult(exit_code=status.code, message=status.message)
 
-    def _share(self) -> None:
-        """Have this process enter what the container has of others."""
+
+def enter_shared(options: RunOptions, session: Session, sink: Sink) -> None:
+    """Have this process, which is to run a container, enter what that has of others. Raises TiffinError."""
+    if options.shares:
         from tiffin.builder.api.containers.networks.sharing import share_networks
 
-        options = self._options
         named = [item.name for item in options.networks]
-        share_networks(self._session, named, options.joins, self._sink, of_others=options.of_others)
+        share_networks(session, named, options.joins, sink, of_others=options.of_others)
 
-    def _leaving(self, container: Container) -> AbstractContextManager[object]:
-        from tiffin.builder.api.containers.networks.sharing import leaving_networks
 
-        return leaving_networks(self._session, container)
+def leaving(session: Session, container: Container) -> AbstractContextManager[object]:
+    """Have a container leave its networks at the end of the block."""
+    if not container.state.networks:
+        return nullcontext()
+    from tiffin.builder.api.containers.networks.sharing import leaving_networks
+
+    return leaving_networks(session, container)
 
 
 def write_id(path: Path, identity: str) -> None:

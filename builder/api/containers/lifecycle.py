@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from tiffin.builder.api.containers.detached import Reporter, Started, begin_detached
-from tiffin.builder.api.containers.networks.sharing import leaving_networks, reassigned, share_networks
 from tiffin.builder.api.containers.supervision import Life
 from tiffin.builder.api.containers.trees import layers_of
 from tiffin.builder.api.inputs.run_image import Progress, RunImage
-from tiffin.builder.api.run import endpoints_of, prepare, record_of, state_of, write_id
+from tiffin.builder.api.run import endpoints_of, enter_shared, leaving, prepare, record_of, state_of, write_id
 from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Containers
@@ -72,8 +71,7 @@ def run_detached(
 
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
-            named = [item.name for item in options.networks]
-            share_networks(session, named, options.joins, reporter.sink, of_others=options.of_others)
+            enter_shared(options, session, reporter.sink)
             made = prepare(options, session, reporter.sink, _silence, stack, begins=False)
             record = record_of(options, made, is_detached=first is None)
             life = Life(session, reporter, record, made.isolation, _supervisors(first), is_held=is_held)
@@ -84,7 +82,7 @@ def run_detached(
                         options, made, ports=life.network.ports, networks=networks, pid=os.getpid(), is_detached=True
                     )
                     container = stack.enter_context(containers.create(described))
-                stack.enter_context(leaving_networks(session, container))
+                stack.enter_context(leaving(session, container))
                 life.start.prepare(container, layers_of(made.image), options.registry)
             if options.cidfile is not None:
                 write_id(options.cidfile, container.state.id)
@@ -119,6 +117,8 @@ def start(name: str, session: Session, sink: Sink, first: Ends | None = None) ->
 
     def supervise(reporter: Reporter) -> None:
         with ExitStack() as stack:
+            from tiffin.builder.api.containers.networks.sharing import leaving_networks, reassigned, share_networks
+
             named = [item.wanted.name for item in state.networks]
             share_networks(session, named, joins, reporter.sink, of_others=record.options.namespaces.of_others)
             isolation = session.become_root(record.isolation or None, keep=record.options.keep)

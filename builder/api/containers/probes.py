@@ -20,18 +20,15 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def monitoring(
     container: Container,
-    check: HealthCheck | None,
+    check: HealthCheck,
     record: ContainerRecord,
     session: Session,
     unhealthy: Callable[[str], object],
-) -> Iterator[HealthMonitor | None]:
-    """Give what checks the health of a container whose command has begun, None where nothing is to be checked.
+) -> Iterator[HealthMonitor]:
+    """Give what checks the health of a container whose command has begun.
 
     `unhealthy` is told what is to be done once it is that, if anything is.
     """
-    if check is None:
-        yield None
-        return
     from tiffin.builder.api.containers.exec import ExecOptions, sandbox_of
     from tiffin.builder.containers.lifecycle.health_monitor import HealthMonitor
     from tiffin.builder.sandbox.direct import DirectLauncher

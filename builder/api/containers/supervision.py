@@ -9,10 +9,8 @@ from functools import partial
 
 from tiffin.builder.api.containers.command_start import ContainerStart, warn
 from tiffin.builder.api.containers.detached import Reporter
-from tiffin.builder.api.containers.probes import monitoring
 from tiffin.builder.api.session import Session
 from tiffin.builder.containers.container import Container
-from tiffin.builder.containers.health import KILL, RESTART, STARTING, STOP, check_of
 from tiffin.builder.containers.lifecycle import messages
 from tiffin.builder.containers.lifecycle.log import LogWriter
 from tiffin.builder.containers.lifecycle.processes import command_of, parse_signal, send_signal
@@ -26,6 +24,7 @@ from tiffin.cache.foundation.signals import signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tiffin.builder.containers.health import HealthCheck
     from tiffin.builder.sandbox.isolation import Isolation
     from tiffin.builder.sandbox.launch import ExitStatus, Running
 
@@ -54,11 +53,20 @@ class Life:
         self._is_held = is_held
         self._is_ended_to_begin_again = False
         health = record.options.health
-        if health is not None and health.on_failure and check_of(health, record.config) is None:
+        if health is not None and health.on_failure and self._check() is None:
             raise UsageError("--health-on-failure without a check", remedy="add --health-cmd")
         self.network = network_of(record.options, record.config)
         warn(reporter.sink, self.network.warning)
         self.start = self._start()
+
+    def _check(self) -> HealthCheck | None:
+        """Return the check of its health, None where there is none."""
+        wanted, config = self._record.options.health, self._record.config
+        if wanted is None and config.healthcheck is None:
+            return None
+        from tiffin.builder.containers.health import check_of
+
+        return check_of(wanted, config)
 
     def _start(self) -> ContainerStart:
         return ContainerStart(self._session, self._isolation, self._record, self.network, self._reporter.sink)
@@ -118,6 +126,8 @@ class Life:
 
     def _act(self, action: str, supervisor: Supervisor, container: Container, running: Running) -> None:
         """Do with a container that is unhealthy what --health-on-failure says."""
+        from tiffin.builder.containers.health import KILL, RESTART, STOP
+
         if action == KILL:
             _signal(container.state, running, signal.SIGKILL)
             return
@@ -139,13 +149,21 @@ class Life:
                     self._reporter.report(id=container.state.id, exit_code=status.code, message=status.message)
                     return None
                 forwarder.to(running)
-                check = check_of(self._record.options.health, self._record.config)
-                changes = {"exit_code": None, "health": STARTING if check is not None else "", "oom_killed": False}
-                container.update(started=time.time(), **changes)
+                check = self._check()
+                health = ""
+                if check is not None:
+                    from tiffin.builder.containers.health import STARTING
+
+                    health = STARTING
+                container.update(started=time.time(), exit_code=None, health=health, oom_killed=False)
                 container.record("start")
                 self._reporter.report(id=container.state.id)
-                act = partial(self._act, supervisor=supervisor, container=container, running=running)
-                monitor = stack.enter_context(monitoring(container, check, self._record, self._session, act))
+                monitor = None
+                if check is not None:
+                    from tiffin.builder.api.containers.probes import monitoring
+
+                    act = partial(self._act, supervisor=supervisor, container=container, running=running)
+                    monitor = stack.enter_context(monitoring(container, check, self._record, self._session, act))
                 status = supervisor.attend(running, partial(_signal, container.state, running), monitor)
         container.finish(status.code, oom_killed=container.was_short_of_memory())
         return status

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 
 from tiffin.builder.containers.state import ContainerState, process_start, stat_fields
 from tiffin.builder.errors import StoreError, UsageError
 from tiffin.builder.sandbox.child.reaper import INIT_NAME, PARENT, descendants
+from tiffin.cache.foundation.signals import signal
 
 NAMESPACES = 2  # of pids, around a command: that of its init, and its own
 
@@ -19,7 +19,7 @@ def parse_signal(text: str) -> int:
     number = int(name) if name.isdecimal() else 0
     if not number:
         base, sign, more = name.partition("+") if "+" in name else name.partition("-")
-        found = signal.Signals.__members__.get(f"SIG{base}")
+        found = vars(signal).get(f"SIG{base}") if base.isalnum() else None
         if found is not None and (not sign or more.isdecimal()):
             number = found + (int(more) if sign == "+" else -int(more) if sign else 0)
     if number not in range(1, signal.NSIG):

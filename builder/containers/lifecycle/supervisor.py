@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import math
 import os
 import select
-import termios
 import time
 from collections.abc import Callable, Collection, Sequence
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = messages.MAX_BYTES
 KINDS = {STDOUT: messages.STDOUT, STDERR: messages.STDERR}
+NEVER = float("inf")
 END_OF_FILE = b"\x04"  # as a terminal types it
 Signaller = Callable[[int], None]
 
@@ -89,7 +88,7 @@ class Supervisor:
         self._size = b""
         self._signal: Signaller = lambda number: None
         self._companion: Companion | None = None
-        self._patience_ends = math.inf  # by the clock that does not jump: when a command that is to end is killed
+        self._patience_ends = NEVER  # by the clock that does not jump: when a command that is to end is killed
 
     def __enter__(self) -> Supervisor:
         return self
@@ -162,13 +161,13 @@ class Supervisor:
                 client.queue.add(messages.EXITED + b"%d" % status.code)
             return status
         finally:
-            self._signal, self._companion, self._patience_ends = lambda number: None, None, math.inf
+            self._signal, self._companion, self._patience_ends = lambda number: None, None, NEVER
             self._close_streams()
 
     def end_late(self, seconds: float, *, for_good: bool) -> None:
         """Kill the command, which was asked to end, if it has not by then; -1: never. `for_good`: not begun again."""
         self.stopping = self.stopping or for_good
-        self._patience_ends = time.monotonic() + seconds if seconds >= 0 else math.inf
+        self._patience_ends = time.monotonic() + seconds if seconds >= 0 else NEVER
 
     def pause(self, seconds: float) -> None:
         """Wait before the next start, or until a client asks for the end."""
@@ -211,7 +210,7 @@ class Supervisor:
         if self._companion is not None:
             self._companion.attend(ready)
         if time.monotonic() >= self._patience_ends:
-            self._patience_ends = math.inf
+            self._patience_ends = NEVER
             self._signal(signal.SIGKILL)
         for fd in [fd for fd in self._outputs if ready.get(fd, 0) & ~select.POLLOUT]:
             self._copy(fd)
@@ -343,5 +342,7 @@ class Supervisor:
 
     def _resize(self) -> None:
         if self._tty and self._size and self._input >= 0:
+            import termios
+
             with contextlib.suppress(OSError):
                 fcntl.ioctl(self._input, termios.TIOCSWINSZ, self._size)
