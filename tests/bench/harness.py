@@ -54,10 +54,11 @@ class Harness:
     def count(self, full: int) -> int:
         return max(10, int(full * self.scale))
 
-    def image(self, name: str, context: Path) -> str:
+    def image(self, name: str, context: Path, *, splits: bool = False) -> str:
         """Build and push an image for all engines."""
         reference = f"{self.host}/{name}"
         tool = [sys.executable, "-m", "tiffin", "--root", str(self.folder / "state"), "build", "-q", "--push"]
+        tool += ["--split-layers"] if splits else []
         subprocess.run([*tool, "-t", reference, str(context)], check=True, cwd=self.checkout, stdout=subprocess.DEVNULL)
         return reference
 

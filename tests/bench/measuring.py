@@ -65,12 +65,14 @@ class Sample:
     """What commands took together.
 
     `cpu_seconds` are those of the processes they started (not of a daemon), `peak_bytes` the memory of the largest, or
-    of tiffin alone where its trace tells; `phases` the seconds of each phase of tiffin's trace.
+    of tiffin alone where its trace tells; `moved_bytes` went over the loopback network, where the registry is; `phases`
+    are the seconds of each phase of tiffin's trace.
     """
 
     seconds: float
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
+    moved_bytes: int = 0
     phases: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -78,6 +80,7 @@ def measured(place: Place, commands: Sequence[Command]) -> Sample:
     """Run commands one after the other; stops at one that fails."""
     seconds, cpu_seconds, peak = 0.0, 0.0, 0
     phases: dict[str, float] = {}
+    moved = loopback_bytes()
     for command in commands:
         began = time.monotonic()
         process = _started(place, command)
@@ -94,7 +97,13 @@ def measured(place: Place, commands: Sequence[Command]) -> Sample:
             own, found = read_trace(json.loads(command.trace.read_text()))
             phases.update(found)
         peak = max(peak, own)
-    return Sample(seconds=seconds, cpu_seconds=cpu_seconds, peak_bytes=peak, phases=phases)
+    moved = loopback_bytes() - moved
+    return Sample(seconds=seconds, cpu_seconds=cpu_seconds, peak_bytes=peak, moved_bytes=moved, phases=phases)
+
+
+def loopback_bytes() -> int:
+    """Return the bytes that went over the loopback interface since it is up."""
+    return int(Path("/sys/class/net/lo/statistics/rx_bytes").read_text())
 
 
 def read_trace(document: Mapping[str, object]) -> tuple[int, dict[str, float]]:

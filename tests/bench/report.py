@@ -67,6 +67,11 @@ def ratios(engines: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
     return {**found, "best": max(found.values())} if found else {}
 
 
+def moved_mib(engines: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
+    """Return the MiB that each engine moved over the network, the median of its rounds."""
+    return {name: statistics.median(one.moved_bytes for one in samples) / MIB for name, samples in engines.items()}
+
+
 def peak_mib(engines: Mapping[str, Sequence[Sample]]) -> int:
     """The most memory that tiffin took in any round, rounded up."""
     return -(-max((sample.peak_bytes for sample in engines.get(OURS, ())), default=0) // MIB)
@@ -83,6 +88,10 @@ def verdicts(workload: Workload, engines: Mapping[str, Sequence[Sample]]) -> lis
     if OURS in engines:
         if target.seconds is not None:
             texts.append(f"{target.seconds:g} s: {_verdict(median(engines[OURS]), target.seconds, ' s')}")
+        moved = moved_mib(engines)
+        others = [mib for name, mib in moved.items() if name != OURS]
+        if target.moved is not None and others:
+            texts.append(f"{target.moved:g}x bytes: {_verdict(moved[OURS] / min(others), target.moved, 'x')}")
         peak = peak_mib(engines)
         if peak >= target.peak_mib:
             texts.append(f"{target.peak_mib} MiB: missed")
@@ -170,6 +179,10 @@ def document(results: Results, machine: Machine) -> dict[str, object]:
             name: [round(s.cpu_seconds, 3) for s in engines.get(OURS, ())] for name, engines in results.items()
         },
         "peak_mib": {name: peak_mib(engines) for name, engines in results.items()},
+        "moved_mib": {
+            name: {engine: round(mib, 1) for engine, mib in moved_mib(engines).items()}
+            for name, engines in results.items()
+        },
         "ratios": {
             name: {engine: round(ratio, 4) for engine, ratio in ratios(engines).items()}
             for name, engines in results.items()

@@ -60,6 +60,14 @@ def test_verdicts(ours: float, peak: int, expected: list[str]) -> None:
     assert report.verdicts(workload, results(ours, peak_mib=peak)["cold"]) == expected
 
 
+@pytest.mark.parametrize(("ours", "expected"), [(4, "0.05x bytes: met"), (6, "0.05x bytes: missed (0.06x)")])
+def test_bytes_are_compared_with_those_of_the_engine_that_moves_the_fewest(ours: int, expected: str) -> None:
+    workload = next(workload for workload in all_workloads() if workload.name == "environment")
+    moved = {"tiffin": [9, ours, 0], "docker": [100, 100], "buildah": [120]}
+    engines = {name: [Sample(seconds=1, moved_bytes=mib * MIB) for mib in each] for name, each in moved.items()}
+    assert expected in report.verdicts(workload, engines)
+
+
 def test_a_ratio_that_grew_by_more_than_a_quarter_is_a_regression() -> None:
     before = json.loads(json.dumps(report.document(results(2.0), MACHINE)))
     assert report.regressions(report.document(results(2.0), MACHINE), before) == []
