@@ -16,7 +16,7 @@ from tiffin.builder.api.run_options import RunOptions
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import TiffinError, UsageError
 from tiffin.cache.foundation.files import disk_errors
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.frozen import dataclass, replace
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -169,9 +169,8 @@ def endpoints_of(
     from tiffin.builder.containers.network.members import assigned
     from tiffin.builder.containers.network.store import Networks
 
-    for item in options.networks:
-        Networks(session.state).find(item.name)
-    endpoints = new_endpoints(options.networks)
+    networks = Networks(session.state)
+    endpoints = new_endpoints([replace(item, name=networks.find(item.name).name) for item in options.networks])
     return assigned(session.state, endpoints) if begins else nullcontext(endpoints)
 
 

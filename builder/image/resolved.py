@@ -104,6 +104,10 @@ class RegistryNotes:
         data = self._table().get(f"repodigests:{image_id}")
         return tuple(str(item) for item in json_text.loads(data)) if data else ()
 
+    def is_in(self, repository: str, image_id: Digest) -> bool:
+        """Whether an image was pulled from a repository (a Reference's name), or pushed to it."""
+        return any(text.startswith(f"{repository}@") for text in self.repo_digests(image_id))
+
     def add_repo_digest(self, image_id: Digest, reference: Reference, digest: Digest) -> None:
         """Remember that an image is in a repository, under a digest of its own or of an index."""
         known, text = self.repo_digests(image_id), f"{reference.name}@{digest}"

@@ -4,8 +4,7 @@ index.json lists what is whole: manifest, configuration and every layer are in b
 to look at are kept beside it: manifest and configuration as blobs, what names led to them in the Table
 (tiffin.builder.image.resolved).
 
-An image is its configuration, whose digest is its id; the same one may come with several manifests (packed in another
-way, pulled and loaded), and is one image all the same.
+An image is its configuration, whose digest is its id; with several manifests (packed otherwise) it is still one image.
 """
 
 from __future__ import annotations
@@ -97,10 +96,7 @@ class ImageStore:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def images(self) -> tuple[StoredImage, ...]:
-        """Return all whole images, each once with all its names, newest first.
-
-        Those that an index holds besides are not listed.
-        """
+        """Return all whole images, newest first, each once with all its names; none that an index holds besides."""
         found: dict[Digest, StoredImage] = {}
         members = {item.digest for row in self._rows(INDEX_TYPES) for item in self._read_index(row).manifests}
         for image in self.manifests():
@@ -155,6 +151,13 @@ class ImageStore:
         """Return the whole image of that name, or None. With a digest the tag does not count."""
         if reference.digest is not None:
             return self._by_digest(reference.name, reference.digest)
+        image = self._named(reference)
+        short = reference.without_localhost if image is None else None
+        if short is not None and (made := self._named(short)) and not self.notes.is_in(short.name, made.id):
+            return made
+        return image
+
+    def _named(self, reference: Reference) -> StoredImage | None:
         for descriptor in self._index().manifests:
             if _name_of(descriptor) == str(reference):
                 image = self._load_for_here(descriptor)

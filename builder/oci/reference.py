@@ -7,7 +7,7 @@ import re
 from tiffin.builder.errors import ImageError
 from tiffin.cache.errors import DigestError
 from tiffin.cache.foundation.digest import Digest
-from tiffin.cache.foundation.frozen import dataclass
+from tiffin.cache.foundation.frozen import dataclass, replace
 
 DOCKER_HUB = "docker.io"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -74,6 +74,13 @@ class Reference:
             if text.startswith(prefix):
                 return text[len(prefix) :]
         return text
+
+    @property
+    def without_localhost(self) -> Reference | None:
+        """Return NAME for localhost/NAME, as podman calls what was made on its machine as NAME; None for any other."""
+        host, repository = _split_host(self.repository)
+        is_one = self.registry == "localhost" and host == DOCKER_HUB
+        return replace(self, registry=host, repository=repository) if is_one else None
 
     @property
     def selector(self) -> str:

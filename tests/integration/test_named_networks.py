@@ -64,6 +64,20 @@ def test_containers_reach_each_other_by_name_and_alias(cli: CliRunner, tier: str
     assert "network back has active endpoints" in done.stderr
 
 
+def test_a_network_is_the_same_by_its_id(cli: CliRunner, tier: str) -> None:
+    make(cli, "back")
+    whole = cli.run("network", "inspect", "-f", "{{.Id}}", "back").stdout.strip()
+    cli.begin(tier, "--network", whole, "--name", "web", "minimal", "sh", "-c", SERVE)
+    for name in (whole, whole[:12], "back"):
+        assert cli.output(tier, "--network", name, "minimal", "sh", "-c", FETCH.format("web")) == "hi\n", name
+    assert show(cli, "web", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}") == "back"
+    (found,) = json.loads(cli.run("network", "inspect", whole[:12]).stdout)
+    assert [one["Name"] for one in found["Containers"].values()] == ["web"]
+    assert "has active endpoints" in cli.run("network", "rm", "back").stderr
+    assert cli.run("create", tier, "--network", whole[:12], "--name", "later", "minimal", "true").returncode == 0
+    assert show(cli, "later", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}") == "back"
+
+
 def test_published_ports_lead_in(cli: CliRunner, tier: str) -> None:
     make(cli, "back")
     port = free_port()

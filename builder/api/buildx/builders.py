@@ -14,7 +14,8 @@ from tiffin.cache.foundation.frozen import asdict, dataclass, field, replace
 
 FILE = "builders.json"
 DEFAULT = "default"
-LOCAL_DRIVERS = ("docker-container", "docker")  # what they build they build on this machine
+DEFAULT_DRIVER, CREATED_DRIVER = "docker", "docker-container"
+LOCAL_DRIVERS = (CREATED_DRIVER, DEFAULT_DRIVER)  # what they build they build on this machine
 _ADJECTIVES = ("brisk", "clever", "eager", "fond", "keen", "quick", "steady", "tidy", "vivid", "warm")
 _NOUNS = ("baker", "carter", "cook", "cooper", "grocer", "mason", "miller", "packer", "porter", "smith")
 
@@ -29,6 +30,11 @@ class Builder:
     flags: str = ""
     platforms: tuple[str, ...] = ()
     last_used: float = 0.0
+
+    @property
+    def driver(self) -> str:
+        """Return the driver of buildx that programs expect: the default one's images are in the local store."""
+        return DEFAULT_DRIVER if self.name == DEFAULT else CREATED_DRIVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,8 @@ HEADINGS = {
 }  # fmt: skip
 BUILDX_VERSION = "0.36.0"  # what programs ask for at least, as API_VERSION of `version`
 VARIABLE = "BUILDX_BUILDER"  # names the one that is used where none is named
-RUNNING = "running"
+RUNNING, ENDPOINT = "running", "tiffin"
+NEVER = "0001-01-01T00:00:00Z"  # Go's zero time
 WIDTH = 23  # of the names of members
 
 
@@ -100,10 +101,10 @@ def inspect(session: Session, line: NameArguments) -> None:
     from tiffin.builder.plain_text import rfc3339
 
     found = read_builders(session).find(line.name or line.builder or os.environ.get(VARIABLE, ""))
-    rows = [("Name", found.name), ("Driver", "tiffin")]
+    rows = [("Name", found.name), ("Driver", found.driver)]
     rows += [("Last Activity", rfc3339(found.last_used))] if found.last_used else []
     print_result("\n".join(f"{name + ':':<{WIDTH}}{value}" for name, value in rows))
-    nodes = [("Name", found.node), ("Endpoint", "tiffin"), ("Status", RUNNING)]
+    nodes = [("Name", found.node), ("Endpoint", ENDPOINT), ("Status", RUNNING)]
     nodes += [("Driver Options", " ".join(f'{name}="{value}"' for name, value in _options(found)))] * bool(
         found.driver_options
     )
@@ -122,21 +123,42 @@ def version(_: Session, line: VersionArguments) -> None:
 def ls(session: Session, line: LsArguments) -> None:
     """Print all builders, a row for each and one for its node."""
     from tiffin.builder.api.buildx.builders import DEFAULT, read_builders
-    from tiffin.builder.cli.output.lists import show_rows
+    from tiffin.builder.cli.output.lists import JSON, show_rows
 
     found = read_builders(session)
     current = os.environ.get(VARIABLE) or found.current
+    if line.form == JSON or line.form.replace(" ", "") == "{{json.}}":
+        for name in sorted({DEFAULT, *found.by_name}):
+            print_result(_document(found.find(name), is_current=name == current))
+        return
     rows = []
     for name in sorted({DEFAULT, *found.by_name}):
         builder = found.find(name)
         mark = "*" if name == current else ""
         platforms = ", ".join(_platforms(builder))
-        node = {"Name": f" \\_ {builder.node}", "DriverEndpoint": " \\_ tiffin", "Status": RUNNING}
+        node = {"Name": f" \\_ {builder.node}", "DriverEndpoint": f" \\_ {ENDPOINT}", "Status": RUNNING}
         rows += [
-            {"Name": name + mark, "DriverEndpoint": "tiffin", "Status": "", "Buildkit": "", "Platforms": ""},
+            {"Name": name + mark, "DriverEndpoint": builder.driver, "Status": "", "Buildkit": "", "Platforms": ""},
             {**node, "Buildkit": "", "Platforms": platforms},
         ]
     show_rows(rows, line.form, tuple(HEADINGS), HEADINGS)
+
+
+def _document(builder: Builder, *, is_current: bool) -> str:
+    """Return a builder as one line of JSON, with the members that buildx writes."""
+    from tiffin.builder.cli.output.template_values import to_json
+    from tiffin.builder.plain_text import rfc3339
+
+    node = {
+        "Name": builder.node,
+        "Endpoint": ENDPOINT,
+        "Status": RUNNING,
+        "Platforms": [name.rstrip("*") for name in _platforms(builder)],
+    }
+    node |= {"DriverOpts": dict(_options(builder))} if builder.driver_options else {}
+    node |= {"Flags": builder.flags.split()} if builder.flags else {}
+    members = {"Name": builder.name, "Driver": builder.driver, "Dynamic": False, "Nodes": [node], "Current": is_current}
+    return to_json({**members, "LastActivity": rfc3339(builder.last_used) if builder.last_used else NEVER})
 
 
 def use(session: Session, line: NameArguments) -> None:

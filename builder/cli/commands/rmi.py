@@ -37,11 +37,12 @@ def _remove(session: Session, text: str, force: bool) -> None:
 
     image = session.store.find(text)
     whole = session.store.whole(image)
-    by_id = session.store.get(Reference.parse(text)) is None
+    named = session.store.get(Reference.parse(text))
+    by_id = named is None
     if not by_id and Reference.parse(text).digest is not None and _forget_digest(session, Reference.parse(text), whole):
         return
-    if not by_id and len(whole.names) > 1:
-        reference = Reference.parse(text)
+    if named is not None and len(whole.names) > 1:
+        reference = named.names[0] if named.names else Reference.parse(text)
         session.store.untag(reference)
         print_result(f"Untagged: {reference.familiar}")
         record_of_image(session.state, "untag", str(image.id), reference.familiar)

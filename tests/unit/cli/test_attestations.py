@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
+
 import pytest
 
 from tests.support.commands import Commands
@@ -61,6 +64,19 @@ def test_builders_are_names(tiffin_here: Commands) -> None:
     assert "_" in made
     listed = tiffin_here("buildx", "ls").out
     assert "ci*" in listed and "default" in listed and made in listed
+    for form in ("json", "{{json . }}"):
+        rows = {
+            row["Name"]: row for row in map(json.loads, tiffin_here("buildx", "ls", "--format", form).out.splitlines())
+        }
+        assert rows.keys() == {"ci", "default", made}
+        assert [rows[name]["Driver"] for name in ("default", "ci")] == ["docker", "docker-container"]
+        assert [rows[name]["Current"] for name in ("default", "ci")] == [False, True]
+        [node] = rows["ci"]["Nodes"]
+        assert (node["Name"], node["DriverOpts"], node["Status"]) == ("ci0", {"image": "x"}, "running")
+        assert datetime.fromisoformat(rows["ci"]["LastActivity"]).year > 2000 and not rows["ci"]["Dynamic"]
+    assert tiffin_here("buildx", "ls", "--format", "{{.Name}} {{.DriverEndpoint}}").out.startswith(
+        "ci* docker-container\n"
+    )
     shown = tiffin_here("buildx", "inspect", "--bootstrap").out
     assert "Name:                  ci\n" in shown and 'Driver Options:        image="x"' in shown
     tiffin_here("buildx", "use", "default")

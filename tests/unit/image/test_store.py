@@ -12,6 +12,7 @@ from tests.support.minimal_image import write_image
 from tiffin.builder.errors import ImageNotFoundError
 from tiffin.builder.image.resolved import MAX_ORIGINS
 from tiffin.builder.image.store import ImageStore
+from tiffin.builder.oci.reference import Reference
 from tiffin.cache.foundation.digest import Digest
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.local import Table
@@ -62,6 +63,33 @@ def test_a_name_goes_before_an_id_that_begins_like_it(store: ImageStore, tmp_pat
     )
     assert dict(store.find(by_id).config.config.labels) == {"n": "named"}
     assert store.find(f"sha256:{store.find('i3').id.hex}").id == store.find("i3").id
+
+
+@pytest.mark.parametrize("short", ["made", "made:2", "team/made"])
+def test_podmans_name_of_what_was_made_here_finds_it(store: ImageStore, tmp_path: Path, short: str) -> None:
+    reference = Reference.parse(short)
+    write_image(tmp_path / "state", {"f": "F"}, name=str(reference))
+    for text in (f"localhost/{short}", short):
+        assert store.find(text).names == (reference,)
+    for text in (
+        f"localhost:5000/{short}",
+        f"127.0.0.1/{short}",
+        f"localhost/localhost/{short}",
+        f"localhost/{short}x",
+    ):
+        with pytest.raises(ImageNotFoundError):
+            store.find(text)
+    store.tag(store.find("i1"), Reference.parse(f"localhost/{short}"))  # what is called so goes first
+    assert store.find(f"localhost/{short}").id == store.find("i1").id
+
+
+def test_podmans_name_does_not_find_what_was_pulled(store: ImageStore) -> None:
+    image, digest = store.find("i1"), Digest.of(b"")
+    store.notes.add_repo_digest(image.id, Reference.parse("registry.example/i1"), digest)
+    assert store.find("localhost/i1").id == image.id
+    store.notes.add_repo_digest(image.id, Reference.parse("i1"), digest)
+    with pytest.raises(ImageNotFoundError):
+        store.find("localhost/i1")
 
 
 def test_what_is_not_there_is_told(store: ImageStore) -> None:

@@ -44,11 +44,10 @@ def share_networks(
         from tiffin.builder.containers.network.members import hold_networks
         from tiffin.builder.containers.network.store import Networks
 
-        for name in networks:
-            Networks(session.state).find(name)
+        names = [Networks(session.state).find(name).name for name in networks]
 
         def held(found: Isolation) -> int:
-            return hold_networks(session.state, networks, found, sink)
+            return hold_networks(session.state, names, found, sink)
 
         session.share_namespace(held, is_base=True)
     elif joins:
