@@ -15,8 +15,9 @@ import pytest
 
 from tests.conftest import CHECKOUT
 from tests.support.cli_runner import CliRunner, own_cli, user_cli
+from tests.support.client_desk import SHIM, Desk, Programs
 from tests.support.servers import Registry
-from tests.support.unprivileged import Users, has_ids
+from tests.support.unprivileged import Users, has_ids, interpreter
 
 BOOTSTRAP_SECONDS = 900
 WORKERS = ("worker-", "popen-")  # folders of forked workers, and of xdist's, are in one of the run
@@ -79,3 +80,40 @@ def _bootstrapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
             subprocess.run(argv, check=True, capture_output=True, timeout=BOOTSTRAP_SECONDS)
             part.rename(made)
     return made
+
+
+# -- programs that call docker or podman
+
+
+@pytest.fixture(scope="session")
+def programs(users: Users) -> Programs:
+    """In the directory that others than root may read, and that goes at the end."""
+    return Programs(users.code / "programs")
+
+
+@pytest.fixture(scope="session")
+def calls(users: Users) -> Path:
+    """Return the file that docker's and podman's stand-ins write what they are called with to."""
+    path = users.code / "calls"
+    path.touch()
+    path.chmod(0o666)
+    return path
+
+
+@pytest.fixture
+def desk(
+    request: pytest.FixtureRequest, users: Users, programs: Programs, calls: Path, registry: Registry, busybox: Path
+) -> Iterator[Desk]:
+    """Of the user with subordinate ids, or where a test asks for it of the one without."""
+    user = users.names[-1] if getattr(request, "param", "") == "other" else users.usual
+    folder = users.home(user) / "desk"
+    made = Desk(users=users, user=user, programs=programs, folder=folder, base=f"{registry.host}/clients:1")
+    paths = users.environ(user)["PYTHONPATH"].split(":")
+    shim = f"#!{interpreter()}\n{SHIM % (str(calls), paths)}"
+    made.write({"shims/docker": shim, "shims/podman": shim})
+    shutil.copytree(busybox, folder / "base", symlinks=True)
+    # what ansible-builder calls in an image
+    made.write({"base/rootfs/bin/bash": '#!/bin/sh\nexec sh "$@"\n', "base/rootfs/usr/bin/python3": "#!/bin/sh\n"})
+    made.run("docker", "build", "-q", "--push", "-t", made.base, "base")
+    yield made
+    shutil.rmtree(folder)

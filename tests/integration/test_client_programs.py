@@ -6,138 +6,16 @@ The table in docs/clients.md is made of what they call here: `ci/clients-table` 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.support.clients import BEGIN, BY_PROGRAM, END, PAGE, calls_of, table
-from tests.support.servers import Registry
-from tests.support.unprivileged import Users, interpreter
+from tests.support.client_desk import Desk
+from tests.support.clients import BEGIN, END, PAGE, calls_of, table
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("client-programs")]
-INSTALL_SECONDS = 300
 GIT = ["git", "-c", "user.name=tester", "-c", "user.email=tester@example.com"]
-
-
-class Programs:
-    """Where each program is; it is installed when it is first asked for."""
-
-    def __init__(self, place: Path) -> None:
-        self._place = place
-
-    def path(self, name: str) -> str:
-        client, place = BY_PROGRAM[name], self._place / name
-        if not client.package:
-            return name
-        if client.npm:
-            program = place / "node_modules/.bin" / name
-            steps = [["npm", "--prefix", str(place), "install", "--no-audit", "--no-fund", client.requirement]]
-        else:
-            program = place / "bin" / name
-            pip = [sys.executable, "-m", "pip", "--python", str(place / "bin/python"), "install", "-q"]
-            steps = [[interpreter(), "-m", "venv", "--without-pip", str(place)], [*pip, client.requirement]]
-        if not program.exists():
-            for step in steps:
-                done = subprocess.run(step, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-                assert done.returncode == 0, done.stderr
-            subprocess.run(["chmod", "-R", "a+rX", str(self._place)], check=True)
-        return str(program)
-
-
-@pytest.fixture(scope="session")
-def programs(users: Users) -> Programs:
-    """In the directory that others than root may read, and that goes at the end."""
-    return Programs(users.code / "programs")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """A user's work directory, with `docker` and `podman` on PATH that are tiffin; `base` is an image in a registry."""
-
-    users: Users
-    user: str
-    programs: Programs
-    folder: Path
-    base: str
-
-    @property
-    def uid(self) -> int:
-        return self.users.home(self.user).stat().st_uid
-
-    def write(self, files: dict[str, str]) -> None:
-        """Files below the directory, by path; those of scripts may be run."""
-        for path, text in files.items():
-            target = self.folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text)
-            if text.startswith("#!"):
-                target.chmod(0o755)
-        self.users.own(self.user, self.folder)
-
-    def run(self, *argv: str, folder: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run a program by name, or any command."""
-        client = next((Path(word).name for word in argv if Path(word).name in BY_PROGRAM), "")
-        program = self.programs.path(argv[0]) if argv[0] == client else argv[0]
-        place = self.folder / folder
-        words = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(place), program, *argv[1:]]
-        done = self.users.program(
-            self.user,
-            words,
-            PATH=f"{self.folder / 'shims'}:{os.environ['PATH']}",
-            PYTHONPATH="",
-            TMPDIR=str(self.folder),
-            TIFFIN_TESTED_CLIENT=client,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    def image(self, name: str) -> dict[str, object]:
-        """What `docker inspect` says of it."""
-        document: dict[str, object] = json.loads(self.run("docker", "inspect", "--type=image", name).stdout)[0]
-        return document
-
-
-SHIM = """import os, sys
-with open(%r, "a") as log:
-    print(os.environ.get("TIFFIN_TESTED_CLIENT", ""), *sys.argv[1:3], sep="\\t", file=log)
-sys.path[:0] = %r
-from tiffin.builder.__main__ import main
-main()
-"""
-
-
-@pytest.fixture(scope="session")
-def calls(users: Users) -> Path:
-    """Return the file that docker's and podman's stand-ins write what they are called with to."""
-    path = users.code / "calls"
-    path.touch()
-    path.chmod(0o666)
-    return path
-
-
-@pytest.fixture
-def desk(
-    request: pytest.FixtureRequest, users: Users, programs: Programs, calls: Path, registry: Registry, busybox: Path
-) -> Iterator[Desk]:
-    """Of the user with subordinate ids, or where a test asks for it of the one without."""
-    user = users.names[-1] if getattr(request, "param", "") == "other" else users.usual
-    folder = users.home(user) / "desk"
-    made = Desk(users=users, user=user, programs=programs, folder=folder, base=f"{registry.host}/clients:1")
-    paths = users.environ(user)["PYTHONPATH"].split(":")
-    shim = f"#!{interpreter()}\n{SHIM % (str(calls), paths)}"
-    made.write({"shims/docker": shim, "shims/podman": shim})
-    shutil.copytree(busybox, folder / "base", symlinks=True)
-    # what ansible-builder calls in an image
-    made.write({"base/rootfs/bin/bash": '#!/bin/sh\nexec sh "$@"\n', "base/rootfs/usr/bin/python3": "#!/bin/sh\n"})
-    made.run("docker", "build", "-q", "--push", "-t", made.base, "base")
-    yield made
-    shutil.rmtree(folder)
 
 
 HOOK = """#!/bin/sh

@@ -18,9 +18,8 @@ NPM = "npm"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A program; `package` is PyPI's (`npm`: of npm, "": Debian's), `program` what is called.
-
-    `by_hand`: not run by a test, but by people, who saw `calls`; `engines` are the names it calls tiffin by.
+    """A program; `package` is PyPI's (`npm`: of npm, "": Debian's), `also` what is installed beside it; `program` is
+    what is called, `binary` its file where that is called otherwise; `engines` are the names it calls tiffin by.
     """
 
     title: str
@@ -29,8 +28,8 @@ class Client:
     program: str
     engines: tuple[str, ...] = ("docker",)
     npm: bool = False
-    by_hand: bool = False
-    calls: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    binary: str = ""
     remarks: str = ""
 
     @property
@@ -43,13 +42,11 @@ DOCKER, PODMAN = ("docker",), ("podman",)
 BOTH = (*DOCKER, *PODMAN)
 CLIENTS = (
     Client(
-        title="ansible, connections community.docker.docker and containers.podman.podman",
-        package="ansible",
-        version="12.3.0",
+        title="ansible-core, connections community.docker.docker and containers.podman.podman",
+        package="ansible-core",
+        version="2.19.14",
         program="ansible-playbook",
         engines=BOTH,
-        by_hand=True,
-        calls=("--version", "cp", "exec", "mount"),
         remarks="`mount` is refused, and files go by `cp`",
     ),
     Client(
@@ -66,8 +63,6 @@ CLIENTS = (
         version="5.28",
         program="autopkgtest",
         engines=BOTH,
-        by_hand=True,
-        calls=("exec", "rm", "run", "stop"),
         remarks="`autopkgtest … -- docker -- IMAGE`",
     ),
     Client(title="cibuildwheel", package="cibuildwheel", version="4.3.5", program="cibuildwheel"),
@@ -115,9 +110,8 @@ CLIENTS = (
         package="molecule-plugins[podman]",
         version="26.10.12",
         program="molecule",
+        also=("ansible-core==2.19.14",),
         engines=PODMAN,
-        by_hand=True,
-        calls=("--version", "build", "cp", "exec", "image exists", "image inspect", "info", "inspect", "rm", "run"),
         remarks="the whole `molecule test`; its driver docker asks docker's API",
     ),
     Client(title="podman-compose", package="podman-compose", version="1.6.0", program="podman-compose", engines=PODMAN),
@@ -133,9 +127,8 @@ CLIENTS = (
         package="pytest-container",
         version="0.4.4",
         program="pytest-container",
+        binary="pytest",
         engines=BOTH,
-        by_hand=True,
-        calls=("build", "exec", "info", "inspect", "logs", "pull", "rm", "run", "stop", "volume create", "volume rm"),
         remarks="`CONTAINER_RUNTIME=docker` or `podman`; as podman it builds with buildah where that is on PATH",
     ),
     Client(
@@ -151,8 +144,7 @@ CLIENTS = (
         package="python-on-whales",
         version="0.81.0",
         program="python-on-whales",
-        by_hand=True,
-        calls=(),
+        binary="python",
         remarks="nearly all commands; of its own tests that pass with docker 20.10 all but these: contexts of other"
         " machines, events and prunes as docker 20.10 has them, volumes that"
         " root has to mount, `network connect` of a container that runs with the machine's network",
@@ -175,10 +167,9 @@ def table(called: Mapping[str, set[str]], before: str) -> str:
     lines = [f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
     for client in CLIENTS:
         known = re.search(rf"^\| {re.escape(client.title)} \|(?:[^|]*\|){{3}} ([^|]*) \|", before, re.MULTILINE)
-        seen = {*called.get(client.program, ()), *client.calls, *re.findall("`([^`]*)`", known[1] if known else "")}
+        seen = {*called.get(client.program, ()), *re.findall("`([^`]*)`", known[1] if known else "")}
         calls = ", ".join(f"`{call}`" for call in sorted(seen))
         marks = ["yes" if engine in client.engines else "" for engine in BOTH]
-        marks = [f"{mark}, by hand" if mark and client.by_hand else mark for mark in marks]
         cells = (client.title, client.version, *marks, calls, client.remarks)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -149,7 +149,7 @@ def _document(builder: Builder, *, is_current: bool) -> str:
     from tiffin.builder.cli.output.template_values import to_json
     from tiffin.builder.plain_text import rfc3339
 
-    node = {
+    node: dict[str, object] = {
         "Name": builder.node,
         "Endpoint": ENDPOINT,
         "Status": RUNNING,
