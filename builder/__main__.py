@@ -48,6 +48,7 @@ def main() -> NoReturn:
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
             signal.signal(number, _end)
+    is_ended = False  # by a signal
     try:
         _run(sys.argv[1:])
         code = 0
@@ -57,14 +58,14 @@ def main() -> NoReturn:
             import traceback
 
             traceback.print_exc()
-        code = _report(exc)
+        code, is_ended = _report(exc), isinstance(exc, (KeyboardInterrupt, Ended))
     code = _flushed(code)
     if "tiffin.cache.store.statedir" in sys.modules:
         _ignore_signals()  # the result is told, and what is left to do is soon done
         from tiffin.cache.store.statedir import finish
 
         finish()
-    if not _are_databases_closed():
+    if not _are_databases_closed() and not is_ended:  # then threads that wait for a network are not waited for
         sys.exit(code)
     os._exit(code)  # taking the interpreter apart would take as long as a small command, and a fifth of a rebuild
 

@@ -145,10 +145,10 @@ class LayerStore:
         if len(missing) == 1:
             self._unpack(missing[0])
         elif missing:
-            from concurrent.futures import ThreadPoolExecutor
+            from tiffin.cache.foundation.workers import Workers
 
-            with ThreadPoolExecutor(UNPACK_THREADS, "unpack") as pool:
-                list(pool.map(self._unpack, missing))
+            with Workers(UNPACK_THREADS, "unpack") as pool:
+                pool.each(self._unpack, missing)
         self._ensure_ways(layers)
         trees = self.snapshots.stack([diff_id for diff_id, _ in layers])
         assert trees is not None, "a layer was removed while it was needed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from tiffin.builder.registry.client import Outcome, RegistryClient
 from tiffin.builder.registry.transport import RegistryOptions
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.frozen import replace
+from tiffin.cache.foundation.workers import Workers
 from tiffin.cache.shared.stores.peers import Peers
 from tiffin.cache.store.blobs import BlobStore
 from tiffin.cache.store.snapshots import BlobRef
@@ -184,8 +184,8 @@ class Remote:
         """Bring missing blobs here, several at a time."""
         missing = [ref for ref in dict.fromkeys(refs) if not self._blobs.has(ref.digest)]
         if missing:
-            with ThreadPoolExecutor(PARALLEL_TRANSFERS, "pull") as pool:
-                list(pool.map(self.fetch, missing))
+            with Workers(PARALLEL_TRANSFERS, "pull") as pool:
+                pool.each(self.fetch, missing)
 
     def fetch(self, ref: BlobRef, follower: FetchObserver | None = None) -> None:
         """Bring one blob here from a repository known to have it; raises StoreError if none is known.
@@ -269,9 +269,9 @@ class Remote:
                 for descriptor in unique.values():
                     self._pushed(descriptor, reference, "exists")
                 return digest
-        with ThreadPoolExecutor(PARALLEL_QUESTIONS, "push") as pool:
+        with Workers(PARALLEL_QUESTIONS, "push") as pool:
             slots = threading.BoundedSemaphore(PARALLEL_TRANSFERS)
-            list(pool.map(partial(self._upload, client, reference, slots), unique.values()))
+            pool.each(partial(self._upload, client, reference, slots), unique.values())
         return client.put_manifest(repository, selector, data, image.manifest.media_type)
 
     def _upload(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from tiffin.builder.errors import StoreError
+from tiffin.cache.foundation.workers import GRACE_SECONDS
 
 
 class FetchObserver(Protocol):
@@ -56,7 +57,7 @@ class StreamingFetch:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._changed:
             self._abandoned = kind is not None and not issubclass(kind, Exception)  # Ctrl-C
-        self._thread.join()
+        self._thread.join(GRACE_SECONDS if self._abandoned else None)
         if self._stream is not None:
             self._stream.close()
         if self._error is not None and not self._abandoned:

@@ -223,11 +223,10 @@ class Solver:
 
         The first error stops every stage and is raised.
         """
-        from concurrent.futures import ThreadPoolExecutor
         from queue import SimpleQueue
 
         from tiffin.builder.solver.step_runner import StepRunner
-        from tiffin.builder.solver.waiting import take
+        from tiffin.cache.foundation.workers import Workers, take
 
         def stop() -> None:
             executor.stop()
@@ -239,14 +238,14 @@ class Solver:
         futures: dict[int, Future[Chain]] = {}
         ended: SimpleQueue[Future[Chain]] = SimpleQueue()
         # every stage has a thread, so one that waits for another never keeps it from starting
-        with ThreadPoolExecutor(max_workers=max(1, len(needed)), thread_name_prefix="stage") as pool:
+        with Workers(max_workers=max(1, len(needed)), thread_name_prefix="stage") as pool:
             try:
                 for index in needed:
                     futures[index] = pool.submit(self._run_stage, index, executor, runner, elsewhere, dict(futures))
                     futures[index].add_done_callback(ended.put)
                 # no wait() of futures: interrupted as it begins, it keeps locks that the threads need to end
                 failed = any(take(ended).exception() for _ in needed)
-            except BaseException:  # Ctrl-C: the pool waits for its threads, so they must end first
+            except BaseException:  # Ctrl-C: the pool waits for its threads a moment, in which they can end
                 stop()
                 raise
             if failed:

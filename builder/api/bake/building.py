@@ -20,7 +20,7 @@ from tiffin.builder.api.build import build
 from tiffin.builder.api.session import Session
 from tiffin.builder.errors import TiffinError
 from tiffin.builder.events import Sink
-from tiffin.builder.solver.waiting import take
+from tiffin.cache.foundation.workers import take
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -103,7 +103,7 @@ class _Builds:
 
     def _build_side_by_side(self, jobs: Sequence[Job]) -> None:
         """Build what is left, as many targets at once as there are processors."""
-        from concurrent.futures import ThreadPoolExecutor
+        from tiffin.cache.foundation.workers import Workers
 
         self._session.isolate(next((job.options.isolation for job in jobs), None) or None)
         launcher = SharedLauncher.start()
@@ -112,12 +112,11 @@ class _Builds:
         if any(job.options.farm is not None for job in jobs):
             workers = FARM_AT_ONCE  # they wait for others
         try:
-            with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="target") as pool:
+            with Workers(max_workers=workers, thread_name_prefix="target") as pool:
                 try:
                     self._feed(list(jobs), pool, launcher)
                 except BaseException:  # Ctrl-C: what runs must end before the pool does
                     self._end(launcher)
-                    pool.shutdown(wait=False, cancel_futures=True)
                     raise
         finally:
             launcher.end()

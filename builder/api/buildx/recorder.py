@@ -105,6 +105,7 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         self._folder = folder
         self._kept = kept
         self._record = record
+        self._keeping = threading.Lock()  # one thread writes plans
         self._lock = threading.Lock()  # guards what follows
         self.steps = 0  # that ended well
         self.cached_steps = 0  # of these, those that a cache had
@@ -188,10 +189,18 @@ class Recorder(Sink, AbstractContextManager["Recorder"]):
         self.keep_plans()
 
     def keep_plans(self) -> None:
-        """Write the plans that are known, unless they are kept. What goes wrong there ends no build."""
-        with suppress(OSError):
+        """Write the plans that are known, unless they are kept or another thread does. What goes wrong there ends no
+        build.
+        """
+        if not self._keeping.acquire(blocking=False):
+            return
+        try:
             for planned in tuple(self._planned.values()):
                 planned.write(self._folder.with_name(PLANS), 2 * self._kept)
+        except OSError:
+            pass
+        finally:
+            self._keeping.release()
 
 
 class StepLayers(StepObserver):

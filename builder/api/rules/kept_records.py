@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tiffin.builder.registry.client import RegistryClient
 from tiffin.builder.settings.access import RegistryAccess
 from tiffin.cache.foundation.digest import COPY_CHUNK_BYTES, Digest
 from tiffin.cache.foundation.files import disk_errors
+from tiffin.cache.foundation.workers import Workers
 
 PREFIX = "docker-image://"
 RECORD_TYPE = "application/vnd.tiffin.record.v1"
@@ -62,8 +62,8 @@ class RecordPlace:
             raise UsageError(
                 f"--record {self._text}: {len(parts)} files are more than a manifest lists", remedy="name a directory"
             )
-        with ThreadPoolExecutor(PARALLEL_TRANSFERS, "record") as pool:
-            list(pool.map(partial(self._push, folder), parts))
+        with Workers(PARALLEL_TRANSFERS, "record") as pool:
+            pool.each(partial(self._push, folder), parts)
         self._client.push_bytes(self._reference.repository, EMPTY, EMPTY_TYPE)
         return self._client.put_manifest(self._reference.repository, self._reference.tag, manifest, OCI_MANIFEST)
 
@@ -73,8 +73,8 @@ class RecordPlace:
         if Fields.decode(found.data, "manifest").text("artifactType", "") != RECORD_TYPE:
             raise UsageError(f"--replay {self._text} is not a record", remedy="make one with --record")
         (folder / BLOBS).mkdir(parents=True)
-        with ThreadPoolExecutor(PARALLEL_TRANSFERS, "record") as pool:
-            list(pool.map(partial(self._fetch, folder), Manifest.decode(found.data).layers))
+        with Workers(PARALLEL_TRANSFERS, "record") as pool:
+            pool.each(partial(self._fetch, folder), Manifest.decode(found.data).layers)
 
     def _push(self, folder: Path, part: Descriptor) -> None:
         path = _path(folder, part)

@@ -50,8 +50,8 @@ def keep(folder: Path, name: str, plan: Plan, options: BuildOptions, most: int) 
         return
     kept = KeptPlan(plan=_without_proxies(plan), members=kept_options(options), folder=os.getcwd())  # noqa: PTH109
     folder.mkdir(mode=0o700, exist_ok=True)
-    part = folder / f".{name}"
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)  # build arguments have values
+    part = folder / f".{name}.{os.urandom(4).hex()}"  # others may build the same
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)  # build arguments have values
     with os.fdopen(fd, "wb") as file:
         file.write(zlib.compress(encode(kept), FAST))
     part.replace(folder / name)

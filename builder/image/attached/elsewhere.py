@@ -48,9 +48,9 @@ def push_with_attached(
     """
     if not artifacts:
         return push_image()
-    from concurrent.futures import ThreadPoolExecutor
+    from tiffin.cache.foundation.workers import Workers
 
-    with ThreadPoolExecutor(1, "referrers") as pool:
+    with Workers(1, "referrers") as pool:
         meanwhile = pool.submit(push_attached, remote, name, artifacts, environ)
         digest = push_image()
     try:

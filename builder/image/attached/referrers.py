@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from tiffin.builder.errors import NotInRegistryError
 from tiffin.builder.image.attached.artifact import Artifact, is_small, subject_of
@@ -13,6 +12,7 @@ from tiffin.builder.oci.json_fields import Fields, canonical
 from tiffin.builder.oci.spec import OCI_INDEX, Descriptor
 from tiffin.builder.registry.client import RegistryClient
 from tiffin.cache.foundation.digest import Digest
+from tiffin.cache.foundation.workers import Workers
 
 MAX_PUSHED_AT_ONCE = 4
 
@@ -34,8 +34,8 @@ def push_artifacts(client: RegistryClient, repository: str, artifacts: Sequence[
     Where the registry lists no referrers, a tag named after each subject has them.
     """
     blobs = {descriptor.digest: (data, descriptor.media_type) for item in artifacts for descriptor, data in item.blobs}
-    with ThreadPoolExecutor(MAX_PUSHED_AT_ONCE, "referrers") as pool:
-        list(pool.map(lambda blob: client.push_bytes(repository, *blob), blobs.values()))
+    with Workers(MAX_PUSHED_AT_ONCE, "referrers") as pool:
+        pool.each(lambda blob: client.push_bytes(repository, *blob), blobs.values())
     unlisted: dict[Digest, list[dict[str, object]]] = {}
     for artifact in artifacts:  # in their order: a signature comes after what it lists
         if not client.put_referrer(repository, artifact.manifest, artifact.row.media_type):
