@@ -27,12 +27,12 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.thorough
 def test_the_oldest_steps_go_until_the_bound_is_kept(tiffin_here: Commands, tmp_path: Path, config: Path) -> None:
-    config.write_text('[storage]\nmax-size = "3m"\n')
+    config.write_text('[storage]\nmax-size = "3500k"\n')  # one noise and half of the next
     make = context_at(tmp_path)
     for number in range(4):
         done = tiffin_here("build", "-o", "type=cacheonly", make(TEXT, a=_noise(number)))
         tiffin_here("build", "-q", "-t", "kept", make(TEXT, a="small"))
-    assert "removed " in done.err and size_on_disk(tiffin_here.root) <= 3 * MB
+    assert "removed " in done.err and size_on_disk(tiffin_here.root) <= 3500 << 10
     assert tiffin_here("images", "-q", "kept").out and tiffin_here("images", "-q", "base").out
     again = tiffin_here("build", "--progress", "plain", make(TEXT, a="small"))
     assert "CACHED" in again.err, "what is newest is kept"

@@ -62,8 +62,12 @@ def test_waiting_for_a_command(begin: Callable[[Running], object]) -> None:
 
 
 def test_results_come_in_order() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.01 * (3 - number))
+        return number
+
     with Workers(3) as pool:
-        assert pool.each(lambda number: time.sleep(0.01 * (3 - number)) or number, range(4)) == [0, 1, 2, 3]
+        assert pool.each(work, range(4)) == [0, 1, 2, 3]
 
 
 def test_the_first_error_is_raised_and_what_has_not_begun_does_not_begin() -> None:
