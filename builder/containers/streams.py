@@ -13,7 +13,8 @@ import stat
 
 from tiffin.builder.errors import StoreError
 from tiffin.builder.sandbox.child.spec import SandboxSpec
-from tiffin.builder.sandbox.launch import MAX_WAIT_SECONDS, Running
+from tiffin.builder.sandbox.launch import Running
+from tiffin.cache.foundation.signals import MAX_WAIT_SECONDS
 
 CHUNK_BYTES = 1 << 16
 STDIN, STDOUT, STDERR = 0, 1, 2

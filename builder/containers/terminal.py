@@ -11,7 +11,8 @@ import termios
 import tty
 from collections.abc import Iterator
 
-from tiffin.builder.sandbox.launch import MAX_WAIT_SECONDS, Running
+from tiffin.builder.sandbox.launch import Running
+from tiffin.cache.foundation.signals import MAX_WAIT_SECONDS
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -16,12 +16,10 @@ from tiffin.builder.errors import SandboxError
 from tiffin.builder.sandbox.child import fd_passing, kernel
 from tiffin.builder.sandbox.child.spec import Outcome, SandboxSpec
 from tiffin.cache.foundation.frozen import dataclass
-from tiffin.cache.foundation.signals import signal
+from tiffin.cache.foundation.signals import MAX_WAIT_SECONDS, signal
 
 MAX_REPLY_BYTES = 1 << 16
 MAX_REQUEST_BYTES = 16
-# a signal that comes between Python's look for signals and the system call that waits is seen after it only
-MAX_WAIT_SECONDS = 1.0
 MAX_FDS = 6  # the spec, three standard descriptors, the line of a way out, the reply socket
 
 

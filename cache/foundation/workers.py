@@ -9,7 +9,8 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TypeVar
 
-MAX_WAIT_SECONDS = 1.0  # of the main thread, which then looks whether a signal came
+from tiffin.cache.foundation.signals import MAX_WAIT_SECONDS
+
 GRACE_SECONDS = 2.0  # for threads to end once a signal came: one that waits for a network would take minutes
 
 Item = TypeVar("Item")

@@ -10,7 +10,7 @@ import pytest
 from tests.support.client_desk import Desk
 
 pytestmark = [pytest.mark.userns, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("client-programs")]
-everything = pytest.mark.skipif(
+takes_minutes = pytest.mark.skipif(
     not os.environ.get("TIFFIN_ALL_CLIENTS"), reason="minutes of work of programs; ci/clients-table runs it"
 )
 PYTHON = """FROM %s
@@ -47,7 +47,7 @@ PLAYBOOK = """- hosts: all
 """
 
 
-@everything
+@takes_minutes
 def test_ansible(desk: Desk, with_python: str) -> None:
     hosts = {"hostd": "community.docker.docker", "hostp": "containers.podman.podman"}
     lines = [f"{name} ansible_connection={connection}\n" for name, connection in hosts.items()]
@@ -86,7 +86,7 @@ VERIFY = """- hosts: all
 """
 
 
-@everything
+@takes_minutes
 def test_molecule(desk: Desk, with_python: str) -> None:
     files = {"molecule.yml": SCENARIO % with_python, "converge.yml": CONVERGE, "verify.yml": VERIFY}
     desk.write({f"role/molecule/default/{name}": text for name, text in files.items()})
@@ -113,7 +113,7 @@ CHANGES = """sample (1.0) unstable; urgency=low
 GOOD = '#!/bin/sh\nset -e\npython3 -c "print(6 * 7)"\necho kept > "$AUTOPKGTEST_ARTIFACTS/kept"\n'
 
 
-@everything
+@takes_minutes
 @pytest.mark.skipif(shutil.which("autopkgtest") is None, reason="autopkgtest is not installed")
 @pytest.mark.parametrize("engine", ["docker", "podman"])
 def test_autopkgtest(desk: Desk, with_python: str, engine: str) -> None:

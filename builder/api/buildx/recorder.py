@@ -283,7 +283,9 @@ def write(folder: Path, record: BuildRecord, lines: Sequence[str], most: int | N
 
 
 def _trim(folder: Path, most: int) -> str:
-    """Remove all but the newest `most` of a folder, and one more, which is returned; "" where there are no more."""
+    """Remove old files of a folder until the newest `most` and one more are left; return the name of that one, "" if
+    there is none.
+    """
     names = sorted(os.listdir(folder), reverse=True)  # noqa: PTH208
     while names and names[-1][0] == ".":  # being written, or left by a build that was killed meanwhile
         path = folder / names.pop()

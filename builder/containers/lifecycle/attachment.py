@@ -17,8 +17,7 @@ from tiffin.builder.containers.streams import write_all
 from tiffin.builder.containers.terminal import as_written, raw
 from tiffin.builder.errors import UsageError
 from tiffin.builder.sandbox.child.fd_passing import Socket
-from tiffin.builder.sandbox.launch import MAX_WAIT_SECONDS
-from tiffin.cache.foundation.signals import signal
+from tiffin.cache.foundation.signals import MAX_WAIT_SECONDS, signal
 from tiffin.cache.foundation.typing_shim import TYPE_CHECKING
 
 if TYPE_CHECKING:
